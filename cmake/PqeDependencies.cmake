@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+# OpenSSL >= 3.5 (libcrypto only), SQLite. Where the system's OpenSSL is older, the private static build that
+# scripts/openssl-private makes is used; its symbols stay hidden inside our library.
+find_package(PkgConfig REQUIRED)
+
+set(PQE_OPENSSL_ROOT "" CACHE PATH "Prefix of a private OpenSSL >= 3.5 (empty: system's, else the cached private build)")
+set(_pqe_private_cache "$ENV{PQE_CACHE_DIR}")
+if(NOT _pqe_private_cache)
+  set(_pqe_private_cache "$ENV{XDG_CACHE_HOME}")
+  if(NOT _pqe_private_cache)
+    set(_pqe_private_cache "$ENV{HOME}/.cache")
+  endif()
+  set(_pqe_private_cache "${_pqe_private_cache}/pqc-enclave")
+endif()
+
+if(NOT PQE_OPENSSL_ROOT)
+  pkg_check_modules(PQE_SYSTEM_CRYPTO QUIET IMPORTED_TARGET libcrypto>=3.5)
+  if(NOT PQE_SYSTEM_CRYPTO_FOUND AND EXISTS "${_pqe_private_cache}/openssl/lib/libcrypto.a")
+    file(REAL_PATH "${_pqe_private_cache}/openssl" PQE_OPENSSL_ROOT)
+  endif()
+endif()
+
+add_library(pqe_crypto_dep INTERFACE)
+if(PQE_OPENSSL_ROOT)
+  set(PQE_PRIVATE_OPENSSL TRUE)
+  message(STATUS "OpenSSL: private build in ${PQE_OPENSSL_ROOT}")
+  target_include_directories(pqe_crypto_dep SYSTEM INTERFACE "${PQE_OPENSSL_ROOT}/include")
+  target_link_libraries(pqe_crypto_dep INTERFACE "${PQE_OPENSSL_ROOT}/lib/libcrypto.a" ${CMAKE_DL_LIBS} Threads::Threads)
+elseif(PQE_SYSTEM_CRYPTO_FOUND)
+  set(PQE_PRIVATE_OPENSSL FALSE)
+  message(STATUS "OpenSSL: the system's ${PQE_SYSTEM_CRYPTO_VERSION}")
+  target_link_libraries(pqe_crypto_dep INTERFACE PkgConfig::PQE_SYSTEM_CRYPTO)
+else()
+  message(FATAL_ERROR "OpenSSL >= 3.5 is needed. Run scripts/setup build, or give -DPQE_OPENSSL_ROOT=PREFIX.")
+endif()
+
+pkg_check_modules(PQE_SQLITE REQUIRED IMPORTED_TARGET sqlite3>=3.37)

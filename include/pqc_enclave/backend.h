@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The backend SPI: what a device, a chip or a service offers so that it can hold a vault's device key.
+ *
+ * A backend is a table of functions. The *seal* tier (PQE_CAP_SEAL) seals and unseals small secrets under a
+ * key-encryption key that never leaves it; the library keeps the ML-KEM seed sealed that way and decapsulates in
+ * locked memory. Further tiers append to the table: `size` says how much of it a backend fills, an entry that is
+ * missing or NULL means "unsupported" and gives PQE_E_UNAVAILABLE, never a software fall-back.
+ *
+ * Objects: `self` is the opened backend (a connection, credentials); `key` is the key-encryption key of one vault
+ * while that vault is unlocked. The library calls functions of one `self` from one thread at a time.
+ */
+#ifndef PQC_ENCLAVE_BACKEND_H
+#define PQC_ENCLAVE_BACKEND_H
+
+#include <pqc_enclave.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PQE_BACKEND_MAGIC 0x42455150u /* "PQEB" */
+#define PQE_BACKEND_ABI 1u
+
+#define PQE_CAP_SEAL 0x1u       /**< seal, unseal */
+#define PQE_CAP_PASSPHRASE 0x2u /**< may be opened by a passphrase; change_passphrase */
+#define PQE_CAP_PERSISTENT 0x4u /**< survives the process */
+
+#define PQE_VAULT_ID_SIZE 16      /**< bytes of a vault id */
+#define PQE_BACKEND_STATE_MAX 4096 /**< bytes of public state a backend may keep in the vault */
+#define PQE_SEAL_SECRET_MAX 128   /**< bytes of the largest secret handed to seal */
+#define PQE_SEAL_BLOB_MAX 4096    /**< bytes of the largest sealed blob */
+
+/** Bytes that a backend fills: at most `capacity`, `len` says how many. */
+typedef struct pqe_blob {
+    uint8_t *data;
+    size_t capacity;
+    size_t len;
+} pqe_blob;
+
+typedef struct pqe_backend_ops {
+    uint32_t magic; /**< PQE_BACKEND_MAGIC */
+    uint32_t abi;   /**< PQE_BACKEND_ABI */
+    size_t size;    /**< sizeof(pqe_backend_ops) as the backend was compiled */
+    pqe_backend_info info;
+
+    /** Opens the backend. `config` is what followed "name:", or "". No key is touched yet. */
+    pqe_status (*open)(const char *config, const pqe_backend_opts *opts, void **self, pqe_error *err);
+
+    /** Closes and wipes. */
+    void (*close)(void *self);
+
+    /**
+     * Makes a key-encryption key for a new vault and opens it. `state` receives what the backend wants back at
+     * attach(): public parameters or wrapped keys, stored in the vault and authenticated by its head, but *read
+     * before* that check: parse it as hostile. On failure nothing stays behind.
+     */
+    pqe_status (*enrol)(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], pqe_blob *state, void **key,
+                        pqe_error *err);
+
+    /** Undoes enrol() where the vault could not be made: removes key files and the like. Called before detach(). */
+    void (*discard)(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], void *key);
+
+    /** Opens the key-encryption key of an existing vault. PQE_E_DENIED for a wrong or missing credential. */
+    pqe_status (*attach)(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], const uint8_t *state,
+                         size_t state_len, void **key, pqe_error *err);
+
+    /** Wipes the key. */
+    void (*detach)(void *self, void *key);
+
+    /** Seals up to PQE_SEAL_SECRET_MAX bytes; `aad` is authenticated. Fresh randomness at every call. */
+    pqe_status (*seal)(void *self, void *key, const uint8_t *aad, size_t aad_len, const uint8_t *secret,
+                       size_t secret_len, pqe_blob *sealed, pqe_error *err);
+
+    /** The inverse. `secret->data` is locked memory. PQE_E_DECRYPTION if blob or aad was altered or is another's. */
+    pqe_status (*unseal)(void *self, void *key, const uint8_t *aad, size_t aad_len, const uint8_t *sealed,
+                         size_t sealed_len, pqe_blob *secret, pqe_error *err);
+
+    /** A word for what opens a vault with this state ("key-file", "passphrase", "process"); static storage, NULL if
+     *  the state makes no sense. */
+    const char *(*key_source)(const uint8_t *state, size_t state_len);
+
+    /** Asks for a new passphrase and gives the state that replaces the present one. Optional. */
+    pqe_status (*change_passphrase)(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], void *key,
+                                    const uint8_t *state, size_t state_len, pqe_blob *new_state, pqe_error *err);
+} pqe_backend_ops;
+
+/**
+ * Opens a backend from a table of one's own, for example a third party's, instead of by name. The table must outlive
+ * the backend. Errors: PQE_E_ARGUMENT (wrong magic, abi or size, a required entry missing) and those of ops->open.
+ */
+PQE_API pqe_status pqe_backend_open_ops(const pqe_backend_ops *ops, const char *config, const pqe_backend_opts *opts,
+                                        pqe_backend **out, pqe_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

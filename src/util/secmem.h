@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Memory for keys: locked, left out of core dumps, absent in forked children, wiped when freed.
+ *
+ * Regions come from memfd_secret(2) (not even the kernel maps them) with the descriptor closed and MADV_DONTFORK, else
+ * from an anonymous mapping with mlock, MADV_DONTDUMP and MADV_WIPEONFORK. Small allocations share a region.
+ * A forked child must not touch what its parent allocated here: handles check pqe__owner_is_here() first.
+ */
+#ifndef PQE_UTIL_SECMEM_H
+#define PQE_UTIL_SECMEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/** Zeroed memory of `size` bytes, 64-byte aligned; NULL if none can be had or locked. */
+void *pqe__secmem_alloc(size_t size);
+
+/** Wipes and frees; NULL is fine. In a child of the allocating process nothing is touched. */
+void pqe__secmem_free(void *p);
+
+/** Overwrites in a way the compiler keeps. */
+void pqe__wipe(void *p, size_t size);
+
+/** True in the process that recorded `owner`. */
+bool pqe__owner_is_here(pid_t owner);
+
+/** How regions are made; for tests and `doctor`. */
+typedef enum { PQE__SECMEM_AUTO, PQE__SECMEM_FALLBACK } pqe__secmem_mode;
+void pqe__secmem_set_mode(pqe__secmem_mode mode);
+/** True if regions come from memfd_secret (after the first allocation). */
+bool pqe__secmem_is_secret(void);
+
+#endif

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Hexadecimal, UTF-8 validation, time stamps. */
+#ifndef PQE_UTIL_TEXT_H
+#define PQE_UTIL_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/** Writes 2 * len lower-case digits and a NUL. */
+void pqe__hex_encode(const uint8_t *data, size_t len, char *out);
+/** Reads exactly 2 * len digits (either case) from the start of `text`; false otherwise. */
+bool pqe__hex_decode(const char *text, size_t len, uint8_t *out);
+/** Valid UTF-8 (RFC 3629: no surrogates, no overlong forms, at most U+10FFFF) without NUL. */
+bool pqe__utf8_valid(const char *text, size_t len);
+/** Seconds since boot, suspend included; setting the clock does not change it. */
+uint64_t pqe__boottime_ns(void);
+/** Seconds since 1970, UTC. */
+int64_t pqe__walltime(void);
+/** "2026-01-31T23:59:59Z"; 21 bytes with NUL. False if the year has not four digits. */
+bool pqe__time_format(int64_t unix_seconds, char out[21]);
+
+#endif
