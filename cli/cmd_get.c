@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pqc-enclave get: decrypts an artifact to a file or to standard output. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "commands.h"
+#include "json.h"
+#include "outfile.h"
+#include "process.h"
+#include "progress.h"
+#include "report.h"
+#include "session.h"
+#include "text.h"
+
+/* To standard output if `file` is NULL. */
+static int
+write_output(cli *c, const cli_outfile *file, const void *data, size_t len)
+{
+    int errnum = cli_write_all(file != NULL ? file->fd : STDOUT_FILENO, data, len);
+
+    if (errnum == 0 && cli_interrupted() != 0)
+        errnum = EINTR;
+    if (errnum == 0)
+        return 0;
+    return cli_fail_errno(c, errnum, "cannot write", file != NULL ? cli_option_value(c, "output") : "standard output",
+                          NULL);
+}
+
+static int
+copy(cli *c, const char *name, pqe_reader *reader, const cli_outfile *file)
+{
+    uint64_t total = pqe_reader_artifact(reader)->size_bytes;
+    size_t size = cli_step(total), got = 0;
+    void *buffer = cli_buffer_new(size);
+    pqe_error error = {0};
+    cli_progress progress;
+    int code = 0;
+
+    if (buffer == NULL)
+        return cli_fail_errno(c, ENOMEM, "cannot get", name, NULL);
+    cli_progress_start(c, &progress, "decrypting", total);
+    do {
+        if (pqe_reader_read(reader, buffer, size, &got, &error) != PQE_OK)
+            code = cli_report(c, "cannot get", name, &error);
+        else
+            code = write_output(c, file, buffer, got);
+        cli_progress_add(&progress, got);
+    } while (code == 0 && got > 0);
+    cli_progress_end(&progress);
+    cli_buffer_free(buffer, size);
+    return code;
+}
+
+/* With a file, the metadata is the result; without, the content is. */
+static int
+finish(cli *c, const pqe_artifact *artifact, cli_outfile *file)
+{
+    const char *path = cli_option_value(c, "output");
+    char size[16], rest[32];
+    int errnum;
+
+    if (file == NULL)
+        return 0;
+    errnum = cli_outfile_commit(file);
+    if (errnum != 0)
+        return cli_fail_errno(c, errnum, "cannot write", path, NULL);
+    if (c->json)
+        return cli_json_print(c, cli_json_artifact(artifact));
+    cli_format_size(artifact->size_bytes, size);
+    snprintf(rest, sizeof rest, " (%s)", size);
+    cli_note(c, "wrote ", path, rest);
+    return 0;
+}
+
+static int
+get(cli *c, const char *name, cli_outfile *file)
+{
+    pqe_reader *reader = NULL;
+    pqe_error error = {0};
+    int code = cli_open(c);
+
+    if (code != 0)
+        return code;
+    cli_catch_signals();
+    if (pqe_reader_open(c->vault, name, &reader, &error) != PQE_OK)
+        return cli_report(c, "cannot get", name, &error);
+    code = copy(c, name, reader, file);
+    if (code == 0)
+        code = finish(c, pqe_reader_artifact(reader), file);
+    pqe_reader_close(&reader);
+    return code;
+}
+
+static int
+run(cli *c)
+{
+    const char *path = cli_option_value(c, "output");
+    bool to_file = path != NULL && strcmp(path, "-") != 0;
+    cli_outfile file;
+    int code = cli_check_name(c, c->operands[0]), errnum;
+
+    if (code != 0)
+        return code;
+    if (path == NULL && isatty(STDOUT_FILENO))
+        return cli_usage(c, "standard output is a terminal; give -o FILE, or -o - if you mean it");
+    if (!to_file)
+        return get(c, c->operands[0], NULL);
+    errnum = cli_outfile_open(&file, path);
+    if (errnum != 0)
+        return cli_fail_errno(c, errnum, "cannot write", path, NULL);
+    code = get(c, c->operands[0], &file);
+    cli_outfile_discard(&file);
+    return code;
+}
+
+static const cli_option options[] = {
+    {"output", 'o', CLI_VALUE_FILE, "FILE|-", "write to a file (0600, whole or not at all)", NULL},
+    {NULL, 0, CLI_VALUE_NONE, NULL, NULL, NULL},
+};
+
+const cli_command cli_cmd_get = {.name = "get",
+                                 .operands = "NAME|ID",
+                                 .summary = "decrypt an artifact to a file or to standard output",
+                                 .options = options,
+                                 .min_operands = 1,
+                                 .max_operands = 1,
+                                 .operand_value = CLI_VALUE_TEXT,
+                                 .run = run};

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pqc-enclave init: makes a vault. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <pqc_enclave/backend.h>
+
+#include "commands.h"
+#include "json.h"
+#include "report.h"
+#include "session.h"
+
+static bool
+find_backend(const char *name, pqe_backend_info *out)
+{
+    for (size_t i = 0; pqe_backend_builtin(i, out); i++)
+        if (strcmp(out->name, name) == 0)
+            return true;
+    return false;
+}
+
+/* Checks that the options make sense together and with the backend. */
+static int
+check_options(cli *c, const char *backend, bool by_passphrase)
+{
+    const char *suite = cli_option_value(c, "suite");
+    pqe_backend_info info;
+
+    if (suite != NULL && strcmp(suite, PQE_SUITE_ML_KEM_768) != 0)
+        return cli_usage(c, "--suite: %s is not a suite of this version; there is " PQE_SUITE_ML_KEM_768, suite);
+    if (!find_backend(backend, &info))
+        return cli_fail(c, PQE_E_UNAVAILABLE, "cannot open backend", backend, "there is no backend of that name", NULL);
+    if ((info.capabilities & PQE_CAP_PERSISTENT) == 0)
+        return cli_usage(c, "--backend: the key of %s ends with the process, a vault on disk could not be opened again",
+                         backend);
+    if (by_passphrase && (info.capabilities & PQE_CAP_PASSPHRASE) == 0)
+        return cli_usage(c, "the backend %s takes no passphrase", backend);
+    if (by_passphrase && cli_option_value(c, "key-file") != NULL)
+        return cli_usage(c, "a vault is opened by a key file or by a passphrase, not by both");
+    return 0;
+}
+
+/* "name", "name:passphrase" or "name:key-file=PATH"; NULL if out of memory. */
+static char *
+backend_config(const cli *c, const char *backend, bool by_passphrase)
+{
+    const char *key_file = cli_option_value(c, "key-file");
+    char *config = NULL;
+    int n;
+
+    if (by_passphrase)
+        n = asprintf(&config, "%s:passphrase", backend);
+    else if (key_file != NULL)
+        n = asprintf(&config, "%s:key-file=%s", backend, key_file);
+    else
+        n = asprintf(&config, "%s", backend);
+    return n < 0 ? NULL : config;
+}
+
+/* The directories above the default place: not everybody has them. */
+static int
+make_parents(cli *c)
+{
+    char *path = strdup(c->vault_dir);
+    int code = 0;
+
+    if (path == NULL)
+        return cli_fail_errno(c, ENOMEM, "cannot create", c->vault_dir, NULL);
+    for (char *slash = strchr(path + 1, '/'); slash != NULL && code == 0; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (mkdir(path, 0700) != 0 && errno != EEXIST)
+            code = cli_fail_errno(c, errno, "cannot create", path, "give --vault DIR");
+        *slash = '/';
+    }
+    free(path);
+    return code;
+}
+
+static int
+print_result(cli *c)
+{
+    char *key_file = NULL;
+    int code = 0;
+
+    if (strcmp(c->facts.key_source, "key-file") == 0)
+        key_file = cli_key_file(c, c->facts.vault_id);
+    if (c->json) {
+        code = cli_json_print(c, json_pack("{s:o, s:s, s:s, s:s, s:s, s:o}", "vault", cli_json_text(c->vault_dir),
+                                           "vault_id", c->facts.vault_id, "backend", c->facts.backend, "suite",
+                                           c->facts.suite, "key_source", c->facts.key_source, "key_file",
+                                           cli_json_text(key_file)));
+    } else if (!c->quiet) {
+        cli_note(c, "created vault ", c->vault_dir, "");
+        cli_put_field("vault id", c->facts.vault_id);
+        cli_put_field("backend", c->facts.backend);
+        cli_put_field("suite", c->facts.suite);
+        cli_put_field("opened by", key_file != NULL ? "key file" : c->facts.key_source);
+        if (key_file != NULL) {
+            cli_put_field("key file", key_file);
+            puts("Back up the key file, and not beside the vault: without it nothing in the vault can be read.");
+        } else if (strcmp(c->facts.key_source, "passphrase") == 0) {
+            puts("Keep the passphrase safe: without it nothing in the vault can be read.");
+        }
+    }
+    free(key_file);
+    return code;
+}
+
+static int
+run(cli *c)
+{
+    const char *backend = cli_option_value(c, "backend");
+    bool by_passphrase = cli_option_value(c, "passphrase") != NULL || c->passphrase.file != NULL, is_default;
+    pqe_error error = {0};
+    char *config;
+    int code;
+
+    if (backend == NULL)
+        backend = "file";
+    /* A new vault's passphrase comes from the same file that opens it later. */
+    c->passphrase.new_file = c->passphrase.file;
+    code = cli_vault_dir(c, &is_default);
+    if (code == 0)
+        code = check_options(c, backend, by_passphrase);
+    if (code == 0 && is_default)
+        code = make_parents(c);
+    if (code != 0)
+        return code;
+    config = backend_config(c, backend, by_passphrase);
+    if (config == NULL)
+        return cli_fail_errno(c, ENOMEM, "cannot create vault", c->vault_dir, NULL);
+    code = cli_create(c, config);
+    free(config);
+    if (code != 0)
+        return code;
+    if (pqe_vault_get_info(c->vault, &c->facts, &error) != PQE_OK)
+        return cli_report(c, "cannot read vault", c->vault_dir, &error);
+    return print_result(c);
+}
+
+static const cli_option options[] = {
+    {"passphrase", 0, CLI_VALUE_NONE, NULL, "open the vault by a passphrase instead of a key file", NULL},
+    {"backend", 0, CLI_VALUE_WORDS, "NAME", "what holds the device key (file)", "file"},
+    {"suite", 0, CLI_VALUE_WORDS, "SUITE", "how keys are encapsulated (ml-kem-768)", "ml-kem-768"},
+    {NULL, 0, CLI_VALUE_NONE, NULL, NULL, NULL},
+};
+
+const cli_command cli_cmd_init = {
+    .name = "init", .operands = "", .summary = "make a vault", .options = options, .run = run};

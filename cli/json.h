@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The JSON forms that several commands share. Output is ASCII: what is not, is written as \uXXXX. */
+#ifndef PQE_CLI_JSON_H
+#define PQE_CLI_JSON_H
+
+#include <jansson.h>
+
+#include "cli.h"
+
+/** A string for text that need not be UTF-8, such as a path: then it is escaped as for people. NULL gives null. */
+json_t *cli_json_text(const char *s);
+/** All metadata of an artifact. */
+json_t *cli_json_artifact(const pqe_artifact *artifact);
+/** Prints a value and a newline on standard output and releases it. 0, or the exit code (NULL: out of memory). */
+int cli_json_print(cli *c, json_t *value);
+/** Prints {"error": {...}} on standard error. */
+void cli_json_error(const char *what, const char *object, const pqe_error *error, const char *why, const char *advice,
+                    int exit_code);
+
+#endif

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Passphrases: from a file or descriptor, or asked for on the terminal without echo. */
+#include "passphrase.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "text.h"
+
+#define TRIES 3
+
+static pqe_status
+fail(cli_passphrase *p, pqe_status status, int native, const char *message, const char *advice)
+{
+    p->error = (pqe_error){.status = status, .origin = native != 0 ? PQE_ORIGIN_IO : PQE_ORIGIN_API, .native = native};
+    snprintf(p->error.message, sizeof p->error.message, "%s", native != 0 ? strerror(native) : message);
+    p->advice = advice;
+    return status;
+}
+
+/* One byte: 1, 0 at the end, or -1. The byte is the caller's to wipe. */
+static ssize_t
+read_byte(int fd, char *byte)
+{
+    ssize_t n;
+
+    do
+        n = read(fd, byte, 1);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
+/* The file's bytes without one newline at their end. The newline of a passphrase of full length is past the buffer. */
+static pqe_status
+read_content(cli_passphrase *p, int fd, char *buf, size_t capacity, size_t *len)
+{
+    char byte = 0;
+    ssize_t n = 0;
+    bool too_long = false;
+
+    while (*len < capacity && (n = read_byte(fd, buf + *len)) == 1)
+        ++*len;
+    if (n == 1) {
+        n = read_byte(fd, &byte);
+        too_long = n == 1 && (byte != '\n' || read_byte(fd, &byte) == 1);
+        explicit_bzero(&byte, sizeof byte);
+    } else if (*len > 0 && buf[*len - 1] == '\n') {
+        --*len;
+    }
+    if (n < 0)
+        return fail(p, PQE_E_IO, errno, NULL, "give a readable --passphrase-file");
+    if (too_long)
+        return fail(p, PQE_E_LIMIT, 0, "the passphrase is too long", "use at most 1024 bytes");
+    if (*len == 0)
+        return fail(p, PQE_E_DENIED, 0, "the passphrase is empty", "put the passphrase on the first line of the file");
+    return PQE_OK;
+}
+
+static pqe_status
+read_file(cli_passphrase *p, const char *path, char *buf, size_t capacity, size_t *len)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    pqe_status status;
+    struct stat st;
+
+    p->object = path;
+    if (fd < 0)
+        return fail(p, PQE_E_IO, errno, NULL, "give a readable --passphrase-file");
+    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+        status = fail(p, PQE_E_IO, EISDIR, NULL, "give a readable --passphrase-file");
+    else
+        status = read_content(p, fd, buf, capacity, len);
+    close(fd);
+    return status;
+}
+
+/* The terminal while echo is off, for the signal handler. */
+static int quiet_terminal = -1;
+static struct termios echo_on;
+
+static const int prompt_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGTSTP};
+#define PROMPT_SIGNALS (sizeof prompt_signals / sizeof prompt_signals[0])
+
+static void
+restore_and_die(int number)
+{
+    tcsetattr(quiet_terminal, TCSAFLUSH, &echo_on);
+    (void)!write(quiet_terminal, "\n", 1);
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+/* Turns echo off. Deadly signals put it back first; stopping is put off, since a shell would keep the setting. */
+static bool
+terminal_silence(int fd, struct sigaction before[PROMPT_SIGNALS])
+{
+    struct termios silent;
+
+    if (tcgetattr(fd, &echo_on) != 0)
+        return false;
+    quiet_terminal = fd;
+    for (size_t i = 0; i < PROMPT_SIGNALS; i++) {
+        struct sigaction action = {.sa_handler = prompt_signals[i] == SIGTSTP ? SIG_IGN : restore_and_die};
+        sigaction(prompt_signals[i], NULL, &before[i]);
+        if (before[i].sa_handler != SIG_IGN)
+            sigaction(prompt_signals[i], &action, NULL);
+    }
+    silent = echo_on;
+    silent.c_lflag &= ~(tcflag_t)(ECHO | ECHOE | ECHOK | ECHONL);
+    return tcsetattr(fd, TCSAFLUSH, &silent) == 0;
+}
+
+static void
+terminal_restore(int fd, const struct sigaction before[PROMPT_SIGNALS])
+{
+    tcsetattr(fd, TCSAFLUSH, &echo_on);
+    for (size_t i = 0; i < PROMPT_SIGNALS; i++)
+        sigaction(prompt_signals[i], &before[i], NULL);
+    quiet_terminal = -1;
+}
+
+static void
+say(int fd, const char *before, const char *middle, const char *after)
+{
+    FILE *out = fdopen(dup(fd), "w");
+
+    if (out == NULL)
+        return;
+    fputs(before, out);
+    cli_put_escaped(out, middle);
+    fputs(after, out);
+    fclose(out);
+}
+
+/* One line. With `compare` the buffer is not written but compared with; *same tells. Sets *eof if there is no line. */
+static pqe_status
+read_line(cli_passphrase *p, int fd, char *buf, size_t capacity, size_t *len, bool *same)
+{
+    size_t count = 0;
+    ssize_t n;
+    char byte = 0;
+
+    for (;;) {
+        n = read_byte(fd, &byte);
+        if (n != 1 || byte == '\n')
+            break;
+        if (same == NULL && count < capacity)
+            buf[count] = byte;
+        else if (same != NULL && (count >= *len || buf[count] != byte))
+            *same = false;
+        count++;
+    }
+    explicit_bzero(&byte, sizeof byte);
+    if (n != 1)
+        return fail(p, PQE_E_CANCELLED, 0, "no passphrase was entered", "type one, or use --passphrase-file F");
+    if (count > capacity)
+        return fail(p, PQE_E_LIMIT, 0, "the passphrase is too long", "use at most 1024 bytes");
+    if (same == NULL)
+        *len = count;
+    else if (count != *len)
+        *same = false;
+    return PQE_OK;
+}
+
+/* Asks for a new passphrase twice, the present one once. Sets *again where the two differ or there is nothing. */
+static pqe_status
+ask(cli_passphrase *p, int fd, bool is_new, char *buf, size_t capacity, size_t *len, bool *again)
+{
+    bool same = true;
+    pqe_status status;
+
+    say(fd, is_new ? "New passphrase for " : "Passphrase for ", p->label, ": ");
+    status = read_line(p, fd, buf, capacity, len, NULL);
+    say(fd, "\n", "", "");
+    if (status != PQE_OK)
+        return status;
+    if (*len == 0) {
+        *again = true;
+        return fail(p, PQE_E_DENIED, 0, "the passphrase is empty", "type one, or use --passphrase-file F");
+    }
+    if (!is_new)
+        return PQE_OK;
+    say(fd, "The same again: ", "", "");
+    status = read_line(p, fd, buf, capacity, len, &same);
+    say(fd, "\n", "", "");
+    if (status != PQE_OK || same)
+        return status;
+    *again = true;
+    return fail(p, PQE_E_DENIED, 0, "the two passphrases differ", "type the same one twice");
+}
+
+static pqe_status
+read_terminal(cli_passphrase *p, bool is_new, char *buf, size_t capacity, size_t *len)
+{
+    struct sigaction before[PROMPT_SIGNALS];
+    bool again = true;
+    pqe_status status = PQE_E_DENIED;
+    int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+
+    if (fd < 0 || !terminal_silence(fd, before)) {
+        if (fd >= 0)
+            close(fd);
+        return fail(p, PQE_E_DENIED, 0, "a passphrase is needed and there is no terminal to ask on",
+                    is_new ? "use --passphrase-file F (passphrase change: --new-passphrase-file F)"
+                           : "use --passphrase-file F");
+    }
+    for (int i = 0; i < TRIES && again; i++) {
+        again = false;
+        *len = 0;
+        status = ask(p, fd, is_new, buf, capacity, len, &again);
+        if (again && i + 1 < TRIES)
+            say(fd, "", p->error.message, "; try again\n");
+    }
+    terminal_restore(fd, before);
+    close(fd);
+    return status;
+}
+
+pqe_status
+cli_passphrase_read(void *user, pqe_passphrase_purpose purpose, char *buf, size_t capacity, size_t *len)
+{
+    cli_passphrase *p = user;
+    bool is_new = purpose == PQE_PASSPHRASE_NEW;
+    const char *path = is_new ? p->new_file : p->file;
+    pqe_status status;
+
+    *len = 0;
+    p->object = NULL;
+    if (path != NULL)
+        status = read_file(p, path, buf, capacity, len);
+    else
+        status = read_terminal(p, is_new, buf, capacity, len);
+    if (status != PQE_OK) {
+        explicit_bzero(buf, capacity);
+        *len = 0;
+    } else {
+        p->error.status = PQE_OK;
+    }
+    return status;
+}

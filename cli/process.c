@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The process itself: no dumps, sane descriptors, signals that let a command clean up, buffers that are wiped. */
+#include "process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Writing past a closed pipe or a file size limit shall be an error with a clean end, not sudden death; a parent that
+ * ignores SIGCHLD would hide the status of `exec`'s command. */
+static struct {
+    int number;
+    void (*handler)(int);
+    struct sigaction before;
+} changed[] = {{.number = SIGPIPE, .handler = SIG_IGN},
+               {.number = SIGXFSZ, .handler = SIG_IGN},
+               {.number = SIGCHLD, .handler = SIG_DFL}};
+
+static mode_t umask_before;
+static volatile sig_atomic_t noted_signal;
+
+/* A missing standard descriptor would be the number of the next file opened. Its stand-in fails on use. */
+static void
+fill_standard_descriptors(void)
+{
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) >= 0)
+            continue;
+        if (open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+            _exit(1);
+    }
+}
+
+void
+cli_process_harden(void)
+{
+    const struct rlimit none = {0, 0};
+
+    fill_standard_descriptors();
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    (void)setrlimit(RLIMIT_CORE, &none);
+    umask_before = umask(077);
+    for (size_t i = 0; i < sizeof changed / sizeof changed[0]; i++) {
+        struct sigaction action = {.sa_handler = changed[i].handler};
+        sigaction(changed[i].number, &action, &changed[i].before);
+    }
+}
+
+void
+cli_process_restore(void)
+{
+    umask(umask_before);
+    for (size_t i = 0; i < sizeof changed / sizeof changed[0]; i++)
+        sigaction(changed[i].number, &changed[i].before, NULL);
+}
+
+static void
+note_signal(int number)
+{
+    noted_signal = number;
+}
+
+void
+cli_catch_signals(void)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        /* No SA_RESTART: a read from a pipe or terminal ends with EINTR. */
+        struct sigaction action = {.sa_handler = note_signal, .sa_flags = (int)SA_RESETHAND}, before;
+        sigaction(numbers[i], NULL, &before);
+        if (before.sa_handler != SIG_IGN)
+            sigaction(numbers[i], &action, NULL);
+    }
+}
+
+int
+cli_interrupted(void)
+{
+    return noted_signal;
+}
+
+void
+cli_die_of(int number)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigset_t only;
+
+    sigaction(number, &action, NULL);
+    sigemptyset(&only);
+    sigaddset(&only, number);
+    raise(number);
+    sigprocmask(SIG_UNBLOCK, &only, NULL);
+    _exit(128 + number);
+}
+
+void *
+cli_buffer_new(size_t size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (p == MAP_FAILED)
+        return NULL;
+    (void)madvise(p, size, MADV_DONTDUMP);
+    return p;
+}
+
+void
+cli_buffer_free(void *buffer, size_t size)
+{
+    if (buffer == NULL)
+        return;
+    explicit_bzero(buffer, size);
+    munmap(buffer, size);
+}
+
+size_t
+cli_step(uint64_t size)
+{
+    const size_t most = (size_t)4 << 20;
+
+    return size == 0 ? 1 : size < most ? (size_t)size : most;
+}
+
+int
+cli_write_all(int fd, const void *data, size_t len)
+{
+    const uint8_t *p = data;
+
+    while (len > 0) {
+        ssize_t n = write(fd, p, len);
+        if (n < 0 && errno == EINTR && !cli_interrupted())
+            continue;
+        if (n <= 0)
+            return n < 0 ? errno : EIO;
+        p += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+int
+cli_read_full(int fd, void *buffer, size_t len, size_t *got)
+{
+    uint8_t *p = buffer;
+
+    *got = 0;
+    while (*got < len) {
+        ssize_t n = read(fd, p + *got, len - *got);
+        if (n < 0 && errno == EINTR && !cli_interrupted())
+            continue;
+        if (n < 0)
+            return errno;
+        if (n == 0)
+            break;
+        *got += (size_t)n;
+    }
+    return 0;
+}

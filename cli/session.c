@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From options and environment to an unlocked vault, and back. */
+#include "session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "report.h"
+
+/* One command is one session. It ends with the process, so its time only has to outlast the longest copy. */
+#define SESSION_SECONDS (30u * 24 * 3600)
+
+/* $`variable`/rest, else $HOME/`fallback`/rest. The XDG specification has relative paths ignored. */
+static char *
+xdg_path(const char *variable, const char *fallback, const char *rest)
+{
+    const char *base = getenv(variable), *home = getenv("HOME");
+    char *path = NULL;
+    int n;
+
+    if (base != NULL && base[0] == '/')
+        n = asprintf(&path, "%s/%s", base, rest);
+    else if (home != NULL && home[0] == '/')
+        n = asprintf(&path, "%s/%s/%s", home, fallback, rest);
+    else
+        return NULL;
+    return n < 0 ? NULL : path;
+}
+
+int
+cli_vault_dir(cli *c, bool *is_default)
+{
+    const char *given = cli_option_value(c, "vault");
+
+    if (is_default != NULL)
+        *is_default = false;
+    if (given != NULL && given[0] == '\0')
+        return cli_usage(c, "--vault: the directory's name is empty");
+    if (given == NULL)
+        given = getenv("PQC_ENCLAVE_VAULT");
+    if (given == NULL || given[0] == '\0') {
+        free(c->vault_dir_memory);
+        c->vault_dir_memory = xdg_path("XDG_DATA_HOME", ".local/share", CLI_NAME);
+        if (c->vault_dir_memory == NULL)
+            return cli_usage(c, "there is no home directory to look for a vault in; give --vault DIR");
+        given = c->vault_dir_memory;
+        if (is_default != NULL)
+            *is_default = true;
+    }
+    c->vault_dir = given;
+    c->passphrase.label = given;
+    return 0;
+}
+
+char *
+cli_key_file(const cli *c, const char *vault_id)
+{
+    const char *given = cli_option_value(c, "key-file");
+    char name[64];
+
+    if (given != NULL)
+        return strdup(given);
+    snprintf(name, sizeof name, CLI_NAME "/%s.key", vault_id);
+    return xdg_path("XDG_CONFIG_HOME", ".config", name);
+}
+
+static int
+open_backend(cli *c, const char *config)
+{
+    pqe_backend_opts opts = {.size = sizeof opts, .passphrase = cli_passphrase_read, .user = &c->passphrase};
+    pqe_error error = {0};
+
+    if (pqe_backend_open(config, &opts, &c->backend, &error) != PQE_OK)
+        return cli_report(c, "cannot open backend", config, &error);
+    return 0;
+}
+
+static int
+open_vault(cli *c, bool create)
+{
+    pqe_vault_opts opts = {.size = sizeof opts, .dir = c->vault_dir, .backend = c->backend, .create = create};
+    pqe_error error = {0};
+
+    if (pqe_vault_open(&opts, &c->vault, &error) != PQE_OK)
+        return cli_report(c, create ? "cannot create vault" : "cannot open vault", c->vault_dir, &error);
+    return 0;
+}
+
+/* An option that cannot apply to this vault is a mistake, not something to pass over. */
+static int
+check_key_options(cli *c)
+{
+    const char *source = c->facts.key_source;
+
+    if (cli_option_value(c, "key-file") != NULL && strcmp(source, "key-file") != 0)
+        return cli_usage(c, "--key-file: this vault is not opened by a key file (%s)", source);
+    if (cli_option_value(c, "passphrase-file") != NULL && strcmp(source, "passphrase") != 0)
+        return cli_usage(c, "--passphrase-file: this vault is not opened by a passphrase (%s)", source);
+    return 0;
+}
+
+int
+cli_open_locked(cli *c)
+{
+    const char *key_file = cli_option_value(c, "key-file");
+    pqe_error error = {0};
+    char *config = NULL;
+    int code = cli_vault_dir(c, NULL), n;
+
+    if (code != 0)
+        return code;
+    if (pqe_vault_peek(c->vault_dir, &c->facts, &error) != PQE_OK)
+        return cli_report(c, "cannot open vault", c->vault_dir, &error);
+    code = check_key_options(c);
+    if (code != 0)
+        return code;
+    if (key_file != NULL)
+        n = asprintf(&config, "%s:key-file=%s", c->facts.backend, key_file);
+    else
+        n = asprintf(&config, "%s", c->facts.backend);
+    if (n < 0)
+        return cli_fail_errno(c, ENOMEM, "cannot open vault", c->vault_dir, NULL);
+    code = open_backend(c, config);
+    free(config);
+    return code != 0 ? code : open_vault(c, false);
+}
+
+int
+cli_unlock(cli *c)
+{
+    pqe_error error = {0};
+
+    if (pqe_vault_unlock(c->vault, SESSION_SECONDS, &error) != PQE_OK)
+        return cli_report(c, "cannot unlock vault", c->vault_dir, &error);
+    return 0;
+}
+
+int
+cli_open(cli *c)
+{
+    int code = cli_open_locked(c);
+
+    return code != 0 ? code : cli_unlock(c);
+}
+
+int
+cli_create(cli *c, const char *backend_config)
+{
+    int code = open_backend(c, backend_config);
+
+    return code != 0 ? code : open_vault(c, true);
+}
+
+void
+cli_close(cli *c)
+{
+    pqe_vault_close(&c->vault);
+    pqe_backend_close(&c->backend);
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the vault code sees of a backend: the handle, and one wrapper for each entry of the SPI.
+ *
+ * The wrappers are the border to code that may be a third party's. They hold the backend's mutex during a call, refuse
+ * calls from a forked child (PQE_E_LOCKED) and entries that the table lacks (PQE_E_UNAVAILABLE), and check what comes
+ * back: an output never exceeds its capacity, is empty or wiped on failure, and a failure always carries a text.
+ * Parameters are those of pqc_enclave/backend.h without `self`.
+ */
+#ifndef PQE_BACKEND_REGISTRY_H
+#define PQE_BACKEND_REGISTRY_H
+
+#include <pthread.h>
+#include <sys/types.h>
+
+#include <pqc_enclave/backend.h>
+
+struct pqe_backend {
+    const pqe_backend_ops *ops;
+    void *self;
+    pthread_mutex_t lock;
+    pid_t owner;
+};
+
+extern const pqe_backend_ops pqe__memory_ops;
+extern const pqe_backend_ops pqe__file_ops;
+
+/** A built-in backend's table by name; NULL if there is none. */
+const pqe_backend_ops *pqe__backend_find(const char *name);
+
+pqe_status pqe__backend_enrol(pqe_backend *backend, const uint8_t vault_id[PQE_VAULT_ID_SIZE], pqe_blob *state,
+                              void **key, pqe_error *err);
+/** Does nothing where the backend has nothing to undo. */
+void pqe__backend_discard(pqe_backend *backend, const uint8_t vault_id[PQE_VAULT_ID_SIZE], void *key);
+pqe_status pqe__backend_attach(pqe_backend *backend, const uint8_t vault_id[PQE_VAULT_ID_SIZE], const uint8_t *state,
+                               size_t state_len, void **key, pqe_error *err);
+/** NULL is fine. In a forked child nothing is touched. */
+void pqe__backend_detach(pqe_backend *backend, void *key);
+/** `secret_len` is 1 to PQE_SEAL_SECRET_MAX. */
+pqe_status pqe__backend_seal(pqe_backend *backend, void *key, const uint8_t *aad, size_t aad_len, const uint8_t *secret,
+                             size_t secret_len, pqe_blob *sealed, pqe_error *err);
+/** `secret->data` must be locked memory; on failure all of it is wiped. */
+pqe_status pqe__backend_unseal(pqe_backend *backend, void *key, const uint8_t *aad, size_t aad_len,
+                               const uint8_t *sealed, size_t sealed_len, pqe_blob *secret, pqe_error *err);
+/** At most 31 bytes; NULL if the state makes no sense. Touches no key and takes no lock. */
+const char *pqe__backend_key_source(pqe_backend *backend, const uint8_t *state, size_t state_len);
+pqe_status pqe__backend_change_passphrase(pqe_backend *backend, const uint8_t vault_id[PQE_VAULT_ID_SIZE], void *key,
+                                          const uint8_t *state, size_t state_len, pqe_blob *new_state, pqe_error *err);
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The vault's own encodings: head, record, and the labelled inputs of key derivation. Pure codecs: no I/O, no keys.
+ * Every byte is described in docs/format.md. All integers are big-endian.
+ */
+#ifndef PQE_FORMAT_FORMAT_H
+#define PQE_FORMAT_FORMAT_H
+
+#include <pqc_enclave.h>
+
+#include "util/cursor.h"
+#include "util/error.h"
+
+#define PQE__FORMAT_VERSION 1u
+#define PQE__ID_SIZE 16u     /* vault id, artifact id, key id, body id, body file name */
+#define PQE__DIGEST_SIZE 32u /* SHA-256 */
+
+/* ---- suite ---- */
+
+#define PQE__SUITE_SIZE 6u
+/** KEM, KDF and AEAD identifiers of the HPKE registry (RFC 9180, section 7). */
+typedef struct pqe__suite {
+    uint16_t kem, kdf, aead;
+} pqe__suite;
+extern const pqe__suite pqe__suite_ml_kem_768;
+bool pqe__suite_equal(pqe__suite a, pqe__suite b);
+/** "ml-kem-768"; NULL for a suite that this version does not know, and so refuses. */
+const char *pqe__suite_name(pqe__suite suite);
+void pqe__put_suite(pqe__wcur *c, pqe__suite suite);
+pqe__suite pqe__get_suite(pqe__rcur *c);
+
+/* ---- head ---- */
+
+#define PQE__HEAD_PUBLIC_SIZE 132u /* 8 + 2 + 16 + 8 + 4 + 6 + 32 + 8 + 32 + 16 */
+#define PQE__HEAD_DEVICE_ID_MAX 1024u
+#define PQE__HEAD_PRIVATE_MAX 8192u
+#define PQE__HEAD_MAX (PQE__HEAD_PUBLIC_SIZE + 4u + PQE__HEAD_PRIVATE_MAX)
+
+/** The part of the head that anyone may read; authenticated as a whole by the origin tag. */
+typedef struct pqe__head {
+    uint8_t vault_id[PQE__ID_SIZE];
+    uint64_t generation;
+    uint32_t key_epoch;
+    pqe__suite suite;
+    uint8_t index_root[PQE__DIGEST_SIZE];
+    uint64_t artifact_count;
+    uint8_t device_digest[PQE__DIGEST_SIZE];
+    uint8_t root_key_id[PQE__ID_SIZE];
+} pqe__head;
+
+void pqe__head_encode_public(const pqe__head *head, uint8_t out[PQE__HEAD_PUBLIC_SIZE]);
+/** `sealed` points into `bytes`. PQE_E_VERSION for another format version or an unknown suite. */
+pqe_status pqe__head_decode(const uint8_t *bytes, size_t len, pqe__head *out, const uint8_t **sealed,
+                            size_t *sealed_len, pqe_error *err);
+
+/** The part of the head that is sealed under the head key: tagged fields in ascending order, unknown ones refused. */
+typedef struct pqe__head_private {
+    char device_id[PQE__HEAD_DEVICE_ID_MAX + 1];
+} pqe__head_private;
+
+pqe_status pqe__head_encode_private(const pqe__head_private *priv, pqe__wcur *out, pqe_error *err);
+pqe_status pqe__head_decode_private(const uint8_t *bytes, size_t len, pqe__head_private *out, pqe_error *err);
+
+/* ---- record ---- */
+
+#define PQE__RECORD_MAX 65536u
+#define PQE__RECORD_HASH_SHA3_256 1u
+
+typedef struct pqe__text {
+    const char *data;
+    size_t len;
+} pqe__text;
+
+/** One artifact's authenticated metadata. Texts point into the decoded buffer or the caller's strings. */
+typedef struct pqe__record {
+    pqe__suite suite;
+    uint8_t artifact_id[PQE__ID_SIZE], key_id[PQE__ID_SIZE], body_id[PQE__ID_SIZE];
+    uint64_t size_bytes, stored_bytes;
+    uint8_t hash_algorithm;
+    uint8_t content_hash[32];
+    pqe_kind kind;
+    uint64_t created_at; /* seconds since 1970, UTC */
+    pqe__text name, version, app_bundle_id, device_id, model_did, description;
+    size_t tag_count;
+    pqe__text tags[PQE_TAGS_MAX];
+} pqe__record;
+
+/** Checks every limit of the public header. PQE_E_ARGUMENT or PQE_E_LIMIT. */
+pqe_status pqe__record_check(const pqe__record *record, pqe_error *err);
+/** Appends; the caller checks `out->ok`. */
+void pqe__record_encode(const pqe__record *record, pqe__wcur *out);
+/** Refuses anything that pqe__record_encode() would not have written. */
+pqe_status pqe__record_decode(const uint8_t *bytes, size_t len, pqe__record *out, pqe_error *err);
+
+/* ---- labelled inputs ---- */
+
+typedef enum { PQE__KEY_VAULT = 1, PQE__KEY_GRANT = 2 } pqe__key_purpose;
+typedef enum { PQE__SECRET_ROOT = 1, PQE__SECRET_SESSION = 2 } pqe__secret_purpose;
+
+#define PQE__LABEL_MAX 96u
+/** AAD under which the backend seals a device key. */
+size_t pqe__aad_device_key(uint8_t out[PQE__LABEL_MAX], const uint8_t vault_id[PQE__ID_SIZE], pqe__key_purpose purpose,
+                           pqe__suite suite, uint32_t key_epoch);
+/** HPKE info under which root and session secrets are sealed. */
+size_t pqe__info_secret(uint8_t out[PQE__LABEL_MAX], const uint8_t vault_id[PQE__ID_SIZE], pqe__suite suite,
+                        pqe__secret_purpose purpose, const uint8_t key_id[PQE__ID_SIZE]);
+/** A label, a zero byte, the vault id and, if not NULL, another id: info of HKDF-Expand and AAD of boxes. */
+size_t pqe__labelled(uint8_t out[PQE__LABEL_MAX], const char *label, const uint8_t vault_id[PQE__ID_SIZE],
+                     const uint8_t *id);
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the store share: the database handle, prepared statements, error mapping. */
+#ifndef PQE_STORE_INTERNAL_H
+#define PQE_STORE_INTERNAL_H
+
+#include <sqlite3.h>
+
+#include "store/store.h"
+
+/* One statement for every query the store makes; prepared at first use, kept until close. */
+typedef enum pqe__stmt {
+    STMT_BEGIN_READ,
+    STMT_BEGIN_WRITE,
+    STMT_COMMIT,
+    STMT_ROLLBACK,
+    STMT_HEAD_GET,
+    STMT_HEAD_PUT,
+    STMT_ITEM_GET,
+    STMT_ITEM_PUT,
+    STMT_ROW_INSERT,
+    STMT_ROW_UPDATE,
+    STMT_ROW_FETCH,
+    STMT_ROW_FETCH_BODY,
+    STMT_ROW_DELETE,
+    STMT_ROW_COUNT,
+    STMT_ROW_KEY_USED,
+    STMT_ROW_FILE_USED,
+    STMT_SECRET_INSERT,
+    STMT_SECRET_UPDATE,
+    STMT_SECRET_FETCH,
+    STMT_SECRET_DELETE,
+    STMT_SECRET_CLEAR,
+    STMT_NODE_GET,
+    STMT_NODE_PUT,
+    STMT_NODE_DELETE,
+    STMT_NODE_CLEAR,
+    STMT_NODE_COUNT,
+    STMT_ENTRY_BUCKET,
+    STMT_ENTRY_PUT,
+    STMT_ENTRY_DELETE,
+    STMT_ENTRY_CLEAR,
+    STMT_ENTRY_ALL,
+    STMT_COUNT
+} pqe__stmt;
+
+typedef struct pqe__memory_body {
+    struct pqe__memory_body *next;
+    uint8_t name[PQE__ID_SIZE];
+    int fd;
+} pqe__memory_body;
+
+struct pqe__store {
+    sqlite3 *db;
+    sqlite3_stmt *stmts[STMT_COUNT];
+    int dir_fd, bodies_fd, pending_fd; /* -1 in memory */
+    bool read_only, in_transaction;
+    bool made_dir, made_index; /* what pqe__store_destroy() takes back */
+    uint32_t busy_ms;
+    char *dir;
+    pqe__memory_body *memory_bodies;
+};
+
+/** Maps an SQLite result to a status; damage is PQE_E_TAMPERED. */
+pqe_status pqe__db_fail(pqe__store *store, int rc, const char *what, pqe_error *err);
+/** A statement, reset and ready to bind; NULL with *err filled if it cannot be prepared. */
+sqlite3_stmt *pqe__db_stmt(pqe__store *store, pqe__stmt which, pqe_status *status, pqe_error *err);
+/** Runs a statement that returns no row, then resets it. */
+pqe_status pqe__db_run(pqe__store *store, sqlite3_stmt *stmt, const char *what, pqe_error *err);
+/** Copies a blob column of exactly `len` bytes; false if it is something else. */
+bool pqe__db_blob(sqlite3_stmt *stmt, int column, void *out, size_t len);
+pqe_status pqe__db_damaged(pqe_error *err, const char *what);
+
+/* schema.c */
+/** Opens the database file (":memory:" if `path` is NULL) with the settings of DESIGN section 3. */
+pqe_status pqe__db_open(pqe__store *store, const char *path, bool create, bool immutable, uint32_t busy_ms,
+                        pqe_error *err);
+pqe_status pqe__db_create_schema(pqe__store *store, pqe_error *err);
+pqe_status pqe__db_check_schema(pqe__store *store, pqe_error *err);
+void pqe__db_close(pqe__store *store);
+
+#endif

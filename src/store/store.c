@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening and closing a vault's directory, transactions, head and device items. */
+#include "store/internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "crypto/crypto.h"
+#include "util/fsio.h"
+
+static const char *const index_files[] = {"index.db", "index.db-wal", "index.db-shm", "index.db-journal"};
+
+static pqe__store *
+store_new(void)
+{
+    pqe__store *store = calloc(1, sizeof *store);
+
+    if (store != NULL)
+        store->dir_fd = store->bodies_fd = store->pending_fd = -1;
+    return store;
+}
+
+static void
+store_free(pqe__store *store)
+{
+    while (store->memory_bodies != NULL) {
+        pqe__memory_body *body = store->memory_bodies;
+        store->memory_bodies = body->next;
+        pqe__close_fd(&body->fd);
+        free(body);
+    }
+    pqe__close_fd(&store->pending_fd);
+    pqe__close_fd(&store->bodies_fd);
+    pqe__close_fd(&store->dir_fd);
+    free(store->dir);
+    free(store);
+}
+
+void
+pqe__store_close(pqe__store **store)
+{
+    if (*store == NULL)
+        return;
+    if ((*store)->in_transaction)
+        pqe__store_rollback(*store);
+    pqe__db_close(*store);
+    store_free(*store);
+    *store = NULL;
+}
+
+void
+pqe__store_abandon(pqe__store **store)
+{
+    if (*store != NULL)
+        store_free(*store);
+    *store = NULL;
+}
+
+bool
+pqe__store_read_only(const pqe__store *store)
+{
+    return store->read_only;
+}
+
+static pqe_status
+open_dir_at(int parent, const char *name, const char *what, int *fd, pqe_error *err)
+{
+    *fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return *fd >= 0 ? PQE_OK : pqe__fail_errno(err, errno, what);
+}
+
+static pqe_status
+open_top(pqe__store *store, const char *dir, pqe_error *err)
+{
+    if (store->dir != NULL)
+        return PQE_OK;
+    if ((store->dir = realpath(dir, NULL)) == NULL)
+        return pqe__fail_errno(err, errno, "cannot find the vault's directory");
+    return open_dir_at(AT_FDCWD, store->dir, "cannot open the vault's directory", &store->dir_fd, err);
+}
+
+static pqe_status
+open_tree(pqe__store *store, const char *dir, pqe_error *err)
+{
+    pqe_status status;
+
+    if ((status = open_top(store, dir, err)) != PQE_OK)
+        return status;
+    if ((status = open_dir_at(store->dir_fd, "bodies", "cannot open bodies/", &store->bodies_fd, err)) != PQE_OK)
+        return status;
+    return open_dir_at(store->dir_fd, "pending", "cannot open pending/", &store->pending_fd, err);
+}
+
+static pqe_status
+open_database(pqe__store *store, bool create, bool immutable, uint32_t busy_ms, pqe_error *err)
+{
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s/%s", store->dir, index_files[0]);
+
+    if (n < 0 || (size_t)n >= sizeof path)
+        return pqe__fail_errno(err, ENAMETOOLONG, "cannot open the index");
+    return pqe__db_open(store, path, create, immutable, busy_ms, err);
+}
+
+/* ---- create ---- */
+
+static pqe_status
+require_empty(const char *dir, pqe_error *err)
+{
+    DIR *d = opendir(dir);
+    struct dirent *entry;
+    pqe_status status = PQE_OK;
+
+    if (d == NULL)
+        return pqe__fail_errno(err, errno, "cannot read the directory");
+    while (status == PQE_OK && (entry = readdir(d)) != NULL) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        if (strcmp(entry->d_name, index_files[0]) == 0)
+            status = pqe__fail(err, PQE_E_EXISTS, PQE_ORIGIN_API, 0, "there is a vault in this directory already");
+        else
+            status = pqe__fail(err, PQE_E_EXISTS, PQE_ORIGIN_API, 0, "the directory is not empty");
+    }
+    closedir(d);
+    return status;
+}
+
+static pqe_status
+make_tree(pqe__store *store, const char *dir, pqe_error *err)
+{
+    pqe_status status;
+    int fd;
+
+    store->made_dir = mkdirat(AT_FDCWD, dir, 0700) == 0;
+    if (!store->made_dir && errno != EEXIST)
+        return pqe__fail_errno(err, errno, "cannot make the vault's directory");
+    if ((status = open_top(store, dir, err)) != PQE_OK)
+        return status;
+    /* Made here, so that the index and SQLite's files beside it, which copy its mode, are the owner's alone. */
+    fd = openat(store->dir_fd, index_files[0], O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return pqe__fail_errno(err, errno, "cannot make the index");
+    close(fd);
+    store->made_index = true;
+    if (mkdirat(store->dir_fd, "bodies", 0700) != 0 || mkdirat(store->dir_fd, "pending", 0700) != 0)
+        return pqe__fail_errno(err, errno, "cannot make the vault's directories");
+    return PQE_OK;
+}
+
+static pqe_status
+create_in(pqe__store *store, const char *dir, uint32_t busy_ms, pqe_error *err)
+{
+    struct stat st;
+    pqe_status status = PQE_OK;
+
+    if (stat(dir, &st) == 0)
+        status = require_empty(dir, err);
+    if (status == PQE_OK)
+        status = make_tree(store, dir, err);
+    if (status == PQE_OK)
+        status = open_tree(store, dir, err);
+    return status == PQE_OK ? open_database(store, true, false, busy_ms, err) : status;
+}
+
+pqe_status
+pqe__store_create(const char *dir, uint32_t busy_ms, pqe__store **out, pqe_error *err)
+{
+    pqe__store *store = store_new();
+    pqe_status status;
+
+    *out = NULL;
+    if (store == NULL)
+        return pqe__fail_nomem(err);
+    status = dir != NULL ? create_in(store, dir, busy_ms, err) : pqe__db_open(store, NULL, true, false, busy_ms, err);
+    if (status == PQE_OK)
+        status = pqe__db_create_schema(store, err);
+    if (status == PQE_OK && store->dir_fd >= 0)
+        status = pqe__sync(store->dir_fd, "cannot make the vault's directory durable", err);
+    if (status != PQE_OK) {
+        pqe__store_destroy(&store);
+        return status;
+    }
+    *out = store;
+    return PQE_OK;
+}
+
+void
+pqe__store_destroy(pqe__store **store)
+{
+    pqe__store *s = *store;
+
+    if (s == NULL)
+        return;
+    pqe__db_close(s);
+    if (s->made_index) {
+        for (size_t i = 0; i < sizeof index_files / sizeof index_files[0]; i++)
+            unlinkat(s->dir_fd, index_files[i], 0);
+        unlinkat(s->dir_fd, "bodies", AT_REMOVEDIR);
+        unlinkat(s->dir_fd, "pending", AT_REMOVEDIR);
+    }
+    if (s->made_dir)
+        rmdir(s->dir);
+    s->in_transaction = false;
+    pqe__store_close(store);
+}
+
+/* ---- open ---- */
+
+/* SQLite's WAL mode must write beside the index even to read it. Where that cannot be, the index is read as it is,
+   which is sound only if nothing waits in a write-ahead log. */
+static pqe_status
+choose_mode(pqe__store *store, bool want_read_only, bool *immutable, pqe_error *err)
+{
+    struct stat st;
+
+    *immutable = false;
+    store->read_only = want_read_only;
+    if (faccessat(store->dir_fd, ".", W_OK, 0) == 0 && faccessat(store->dir_fd, index_files[0], W_OK, 0) == 0)
+        return PQE_OK;
+    if (errno != EROFS && errno != EACCES && errno != EPERM)
+        return pqe__fail_errno(err, errno, "cannot open the index");
+    store->read_only = true;
+    *immutable = true;
+    if (fstatat(store->dir_fd, index_files[1], &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0)
+        return pqe__fail(err, PQE_E_READ_ONLY, PQE_ORIGIN_INDEX, 0,
+                         "the vault is not writable here but has unfinished changes (index.db-wal); open it once "
+                         "where it can be written");
+    return PQE_OK;
+}
+
+static pqe_status
+require_index(const char *dir, pqe_error *err)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    int n = snprintf(path, sizeof path, "%s/%s", dir, index_files[0]);
+
+    if (n < 0 || (size_t)n >= sizeof path)
+        return pqe__fail_errno(err, ENAMETOOLONG, "cannot open the vault");
+    if (lstat(path, &st) != 0) {
+        if (errno == ENOENT || errno == ENOTDIR)
+            return pqe__fail(err, PQE_E_NOT_A_VAULT, PQE_ORIGIN_IO, errno, "there is no vault in this directory");
+        return pqe__fail_errno(err, errno, "cannot open the vault");
+    }
+    if (!S_ISREG(st.st_mode))
+        return pqe__fail(err, PQE_E_NOT_A_VAULT, PQE_ORIGIN_IO, 0, "index.db is not a regular file");
+    return PQE_OK;
+}
+
+pqe_status
+pqe__store_open(const char *dir, bool read_only, uint32_t busy_ms, pqe__store **out, pqe_error *err)
+{
+    pqe__store *store;
+    bool immutable = false;
+    pqe_status status;
+
+    *out = NULL;
+    if ((status = require_index(dir, err)) != PQE_OK)
+        return status;
+    if ((store = store_new()) == NULL)
+        return pqe__fail_nomem(err);
+    status = open_tree(store, dir, err);
+    if (status == PQE_OK)
+        status = choose_mode(store, read_only, &immutable, err);
+    if (status == PQE_OK)
+        status = open_database(store, false, immutable, busy_ms, err);
+    if (status == PQE_OK)
+        status = pqe__db_check_schema(store, err);
+    if (status != PQE_OK) {
+        pqe__store_close(&store);
+        return status;
+    }
+    *out = store;
+    return PQE_OK;
+}
+
+/* ---- transactions ---- */
+
+static pqe_status
+run_plain(pqe__store *store, pqe__stmt which, const char *what, pqe_error *err)
+{
+    pqe_status status;
+    sqlite3_stmt *stmt = pqe__db_stmt(store, which, &status, err);
+
+    return stmt == NULL ? status : pqe__db_run(store, stmt, what, err);
+}
+
+pqe_status
+pqe__store_begin(pqe__store *store, bool write, pqe_error *err)
+{
+    pqe_status status;
+
+    if (write && store->read_only)
+        return pqe__fail(err, PQE_E_READ_ONLY, PQE_ORIGIN_API, 0, "the vault is read-only here");
+    status = run_plain(store, write ? STMT_BEGIN_WRITE : STMT_BEGIN_READ, "cannot start a transaction", err);
+    store->in_transaction = status == PQE_OK;
+    return status;
+}
+
+pqe_status
+pqe__store_commit(pqe__store *store, pqe_error *err)
+{
+    pqe_status status = run_plain(store, STMT_COMMIT, "cannot commit", err);
+
+    if (status == PQE_OK)
+        store->in_transaction = false;
+    else
+        pqe__store_rollback(store);
+    return status;
+}
+
+void
+pqe__store_rollback(pqe__store *store)
+{
+    if (store->in_transaction && sqlite3_get_autocommit(store->db) == 0)
+        run_plain(store, STMT_ROLLBACK, "cannot roll back", NULL);
+    store->in_transaction = false;
+}
+
+void
+pqe__store_checkpoint(pqe__store *store)
+{
+    if (store->read_only || store->dir_fd < 0)
+        return;
+    sqlite3_busy_timeout(store->db, 0);
+    sqlite3_wal_checkpoint_v2(store->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    sqlite3_busy_timeout(store->db, (int)store->busy_ms);
+}
+
+/* ---- head and device items ---- */
+
+pqe_status
+pqe__store_get_head(pqe__store *store, uint8_t *buf, size_t *len, uint8_t tag[PQE__HEAD_TAG_SIZE], pqe_error *err)
+{
+    pqe_status status;
+    sqlite3_stmt *stmt = pqe__db_stmt(store, STMT_HEAD_GET, &status, err);
+    int rc;
+
+    *len = 0;
+    if (stmt == NULL)
+        return status;
+    if ((rc = sqlite3_step(stmt)) != SQLITE_ROW) {
+        status = rc == SQLITE_DONE ? pqe__db_damaged(err, "it has no head") : pqe__db_fail(store, rc, "cannot read the head", err);
+    } else {
+        size_t size = (size_t)sqlite3_column_bytes(stmt, 0);
+        if (size > PQE__HEAD_MAX || !pqe__db_blob(stmt, 0, buf, size) || !pqe__db_blob(stmt, 1, tag, PQE__HEAD_TAG_SIZE))
+            status = pqe__db_damaged(err, "its head is malformed");
+        else
+            *len = size;
+    }
+    sqlite3_reset(stmt);
+    return status;
+}
+
+pqe_status
+pqe__store_put_head(pqe__store *store, const uint8_t *head, size_t len, const uint8_t tag[PQE__HEAD_TAG_SIZE],
+                    pqe_error *err)
+{
+    pqe_status status;
+    sqlite3_stmt *stmt = pqe__db_stmt(store, STMT_HEAD_PUT, &status, err);
+
+    if (stmt == NULL)
+        return status;
+    sqlite3_bind_blob(stmt, 1, head, (int)len, SQLITE_STATIC);
+    sqlite3_bind_blob(stmt, 2, tag, PQE__HEAD_TAG_SIZE, SQLITE_STATIC);
+    return pqe__db_run(store, stmt, "cannot write the head", err);
+}
+
+pqe_status
+pqe__store_get_item(pqe__store *store, pqe__device_item item, uint8_t *buf, size_t capacity, size_t *len,
+                    pqe_error *err)
+{
+    pqe_status status;
+    sqlite3_stmt *stmt = pqe__db_stmt(store, STMT_ITEM_GET, &status, err);
+    int rc;
+
+    *len = 0;
+    if (stmt == NULL)
+        return status;
+    sqlite3_bind_int(stmt, 1, (int)item);
+    if ((rc = sqlite3_step(stmt)) != SQLITE_ROW) {
+        status = rc == SQLITE_DONE ? pqe__db_damaged(err, "a device item is missing")
+                                   : pqe__db_fail(store, rc, "cannot read a device item", err);
+    } else {
+        size_t size = (size_t)sqlite3_column_bytes(stmt, 0);
+        if (size > capacity || !pqe__db_blob(stmt, 0, buf, size))
+            status = pqe__db_damaged(err, "a device item is malformed");
+        else
+            *len = size;
+    }
+    sqlite3_reset(stmt);
+    return status;
+}
+
+pqe_status
+pqe__store_put_item(pqe__store *store, pqe__device_item item, const uint8_t *data, size_t len, pqe_error *err)
+{
+    pqe_status status;
+    sqlite3_stmt *stmt = pqe__db_stmt(store, STMT_ITEM_PUT, &status, err);
+
+    if (stmt == NULL)
+        return status;
+    sqlite3_bind_int(stmt, 1, (int)item);
+    sqlite3_bind_blob(stmt, 2, len != 0 ? (const void *)data : "", (int)len, SQLITE_STATIC);
+    return pqe__db_run(store, stmt, "cannot write a device item", err);
+}
+
+pqe_status
+pqe__store_device_digest(pqe__store *store, uint8_t out[PQE__DIGEST_SIZE], pqe_error *err)
+{
+    pqe__hash *hash = NULL;
+    uint8_t item[8 + PQE__ITEM_MAX];
+    pqe_status status = pqe__hash_new(PQE__SHA256, &hash, err);
+
+    for (int i = 1; i <= PQE__DEVICE_ITEMS && status == PQE_OK; i++) {
+        pqe__wcur c = pqe__wcur_init(item, 8);
+        size_t len = 0;
+        status = pqe__store_get_item(store, (pqe__device_item)i, item + 8, PQE__ITEM_MAX, &len, err);
+        pqe__put_u32(&c, (uint32_t)i);
+        pqe__put_u32(&c, (uint32_t)len);
+        if (status == PQE_OK)
+            status = pqe__hash_update(hash, item, 8 + len, err);
+    }
+    if (status == PQE_OK)
+        status = pqe__hash_final(hash, out, err);
+    pqe__hash_free(&hash);
+    return status;
+}

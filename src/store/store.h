@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where sealed things lie: an SQLite index (the only include of sqlite3.h is in this folder) and body files.
+ * The store knows no keys. It keeps bytes, transactions and the authenticated tree over the index; what the bytes
+ * mean, and whether the tree's root is the right one, is the vault's to say.
+ *
+ * Not thread-safe: the vault serialises calls. Every function but open, create, close and the body file functions
+ * that say so runs inside a transaction.
+ */
+#ifndef PQE_STORE_STORE_H
+#define PQE_STORE_STORE_H
+
+#include "format/format.h"
+
+#define PQE__INLINE_MAX 65536u /* larger bodies lie in a file of their own */
+#define PQE__HEAD_TAG_SIZE 32u
+
+typedef struct pqe__store pqe__store;
+
+/* ---- open and close ---- */
+
+/** Makes directory (if missing) and empty index; `dir` NULL keeps everything in memory. PQE_E_EXISTS if there is an
+ *  index already or the directory is not empty. On failure nothing that it made is left. */
+pqe_status pqe__store_create(const char *dir, uint32_t busy_ms, pqe__store **out, pqe_error *err);
+/** Removes what create made; for a vault whose creation fails later. Closes the store. */
+void pqe__store_destroy(pqe__store **store);
+/** `read_only` is also chosen by the store itself where the media allow no writing. */
+pqe_status pqe__store_open(const char *dir, bool read_only, uint32_t busy_ms, pqe__store **out, pqe_error *err);
+void pqe__store_close(pqe__store **store);
+/** In a forked child: frees memory but leaves the database connection alone (SQLite forbids its use there). */
+void pqe__store_abandon(pqe__store **store);
+bool pqe__store_read_only(const pqe__store *store);
+
+/* ---- transactions ---- */
+
+pqe_status pqe__store_begin(pqe__store *store, bool write, pqe_error *err);
+/** PQE_OK: durable. Any error: the outcome is unknown (a failed sync may or may not reach the disk); pending marks
+ *  must stay for the next collection to decide. */
+pqe_status pqe__store_commit(pqe__store *store, pqe_error *err);
+void pqe__store_rollback(pqe__store *store);
+/** Moves the write-ahead log into the index and truncates it, so that dropped keys leave the live files. Best effort:
+ *  other processes' readers can delay it. Outside a transaction. */
+void pqe__store_checkpoint(pqe__store *store);
+
+/* ---- head and device items ---- */
+
+typedef enum {
+    PQE__ITEM_BACKEND_NAME = 1,
+    PQE__ITEM_BACKEND_STATE = 2,
+    PQE__ITEM_VAULT_KEY = 3,
+    PQE__ITEM_GRANT_KEY = 4,
+    PQE__ITEM_ROOT_SECRET = 5
+} pqe__device_item;
+#define PQE__DEVICE_ITEMS 5
+
+/** Reads the head into `buf` (PQE__HEAD_MAX bytes). */
+pqe_status pqe__store_get_head(pqe__store *store, uint8_t *buf, size_t *len, uint8_t tag[PQE__HEAD_TAG_SIZE],
+                               pqe_error *err);
+pqe_status pqe__store_put_head(pqe__store *store, const uint8_t *head, size_t len,
+                               const uint8_t tag[PQE__HEAD_TAG_SIZE], pqe_error *err);
+#define PQE__ITEM_MAX 4096u
+pqe_status pqe__store_get_item(pqe__store *store, pqe__device_item item, uint8_t *buf, size_t capacity, size_t *len,
+                               pqe_error *err);
+pqe_status pqe__store_put_item(pqe__store *store, pqe__device_item item, const uint8_t *data, size_t len,
+                               pqe_error *err);
+/** SHA-256 over all device items: what the head says of them. */
+pqe_status pqe__store_device_digest(pqe__store *store, uint8_t out[PQE__DIGEST_SIZE], pqe_error *err);
+
+/* ---- artifact rows ---- */
+
+#define PQE__WRAPPED_DEK_SIZE 60u /* box of 32 bytes */
+
+/** One row. When read, the pointers belong to the row; pqe__row_free() releases it. */
+typedef struct pqe__row {
+    int64_t rowid;
+    uint8_t key_id[PQE__ID_SIZE];
+    uint8_t dek[PQE__WRAPPED_DEK_SIZE];
+    const uint8_t *record; /* sealed */
+    size_t record_len;
+    bool is_inline;
+    uint8_t file[PQE__ID_SIZE]; /* zero if inline */
+    const uint8_t *body;        /* inline only */
+    size_t body_len;
+    uint8_t digest[PQE__DIGEST_SIZE]; /* of all of the above but rowid and body; body is bound by the DEK */
+    void *allocation;
+} pqe__row;
+
+/** Sets row->digest from the other fields. */
+pqe_status pqe__row_digest(pqe__row *row, pqe_error *err);
+/** Inserts and sets row->rowid. */
+pqe_status pqe__row_insert(pqe__store *store, pqe__row *row, pqe_error *err);
+/** Replaces key id, record and DEK of an existing row. */
+pqe_status pqe__row_update(pqe__store *store, const pqe__row *row, pqe_error *err);
+/** `with_body` false leaves an inline body unread. PQE_E_TAMPERED if the row is not there or malformed. */
+pqe_status pqe__row_fetch(pqe__store *store, int64_t rowid, bool with_body, pqe__row *out, pqe_error *err);
+pqe_status pqe__row_delete(pqe__store *store, int64_t rowid, pqe_error *err);
+void pqe__row_free(pqe__row *row);
+/** Does any row wrap its DEK under this key? */
+pqe_status pqe__row_key_in_use(pqe__store *store, const uint8_t key_id[PQE__ID_SIZE], bool *in_use, pqe_error *err);
+pqe_status pqe__row_count(pqe__store *store, uint64_t *count, pqe_error *err);
+
+/* ---- session secrets ---- */
+
+#define PQE__SEALED_SECRET_SIZE 1136u /* HPKE: 1088 + 32 + 16 */
+
+typedef struct pqe__secret_row {
+    int64_t rowid;
+    uint8_t key_id[PQE__ID_SIZE];
+    uint8_t sealed[PQE__SEALED_SECRET_SIZE];
+    uint8_t digest[PQE__DIGEST_SIZE];
+} pqe__secret_row;
+
+pqe_status pqe__secret_digest(pqe__secret_row *row, pqe_error *err);
+pqe_status pqe__secret_insert(pqe__store *store, pqe__secret_row *row, pqe_error *err);
+pqe_status pqe__secret_update(pqe__store *store, const pqe__secret_row *row, pqe_error *err);
+pqe_status pqe__secret_fetch(pqe__store *store, int64_t rowid, pqe__secret_row *out, pqe_error *err);
+pqe_status pqe__secret_delete(pqe__store *store, int64_t rowid, pqe_error *err);
+pqe_status pqe__secret_delete_all(pqe__store *store, pqe_error *err);
+
+/* ---- the authenticated tree ---- */
+
+#define PQE__TAG_KEY_SIZE 32u /* HMAC-SHA-256 output */
+
+typedef enum { PQE__ENTRY_NAME = 1, PQE__ENTRY_ID = 2, PQE__ENTRY_SECRET = 3 } pqe__entry_kind;
+
+/** tag -> digest of the row it stands for. `rowid` is a hint that the digest checks. */
+typedef struct pqe__entry {
+    uint8_t tag[PQE__TAG_KEY_SIZE];
+    pqe__entry_kind kind;
+    uint8_t digest[PQE__DIGEST_SIZE];
+    int64_t rowid;
+} pqe__entry;
+
+/** Root of the tree without entries. */
+pqe_status pqe__tree_empty(uint8_t root[PQE__DIGEST_SIZE], pqe_error *err);
+/** Finds `tag` and proves the answer, found or not, against `root`. PQE_E_TAMPERED if the proof fails. */
+pqe_status pqe__tree_lookup(pqe__store *store, const uint8_t root[PQE__DIGEST_SIZE],
+                            const uint8_t tag[PQE__TAG_KEY_SIZE], bool *found, pqe__entry *out, pqe_error *err);
+/** Inserts or replaces; checks the path against `root` first and leaves the new root there. */
+pqe_status pqe__tree_set(pqe__store *store, uint8_t root[PQE__DIGEST_SIZE], const pqe__entry *entry, pqe_error *err);
+/** Removes an entry that must be there. */
+pqe_status pqe__tree_remove(pqe__store *store, uint8_t root[PQE__DIGEST_SIZE], const uint8_t tag[PQE__TAG_KEY_SIZE],
+                            pqe_error *err);
+/** Drops every entry; `root` becomes the empty root. */
+pqe_status pqe__tree_clear(pqe__store *store, uint8_t root[PQE__DIGEST_SIZE], pqe_error *err);
+
+typedef pqe_status (*pqe__tree_fn)(void *user, const pqe__entry *entry, pqe_error *err);
+/** Calls `fn` for every entry in tag order, then compares what was seen with `root`: PQE_E_TAMPERED if entries are
+ *  missing, added or altered. */
+pqe_status pqe__tree_walk(pqe__store *store, const uint8_t root[PQE__DIGEST_SIZE], pqe__tree_fn fn, void *user,
+                          pqe_error *err);
+/** Also compares every stored inner node with the entries. */
+pqe_status pqe__tree_check_nodes(pqe__store *store, const uint8_t root[PQE__DIGEST_SIZE], pqe_error *err);
+
+/* ---- body files ---- */
+
+/** A body being written: a locked file in pending/. Safe without a transaction. */
+typedef struct pqe__body_file {
+    uint8_t name[PQE__ID_SIZE];
+    int fd;
+    bool published;
+} pqe__body_file;
+
+pqe_status pqe__body_create(pqe__store *store, pqe__body_file *out, pqe_error *err);
+/** Marks the name as pending, moves the synced file into place and makes the entry durable. In a transaction. */
+pqe_status pqe__body_publish(pqe__store *store, pqe__body_file *file, pqe_error *err);
+/** Closes; removes what was not published, or what a rolled-back transaction published. */
+void pqe__body_discard(pqe__store *store, pqe__body_file *file);
+/** After the commit: drops the pending mark and closes. */
+void pqe__body_settle(pqe__store *store, pqe__body_file *file);
+/** Before the commit that drops its row: a durable mark, so that a crash leaves no orphan. In a transaction. */
+pqe_status pqe__body_mark(pqe__store *store, const uint8_t name[PQE__ID_SIZE], pqe_error *err);
+/** After that commit: removes the file and the mark. `keep` true: the commit did not happen, only the mark goes. */
+void pqe__body_unmark(pqe__store *store, const uint8_t name[PQE__ID_SIZE], bool keep);
+/** Opens a body for reading; *fd belongs to the caller. *missing is set where the file is not there (then PQE_OK). */
+pqe_status pqe__body_open(pqe__store *store, const uint8_t name[PQE__ID_SIZE], int *fd, uint64_t *size,
+                          bool *missing, pqe_error *err);
+/** True if there is anything in pending/: cheap. */
+bool pqe__body_pending(pqe__store *store);
+/** Finishes what dead processes left in pending/. In a write transaction. */
+pqe_status pqe__body_collect(pqe__store *store, pqe_error *err);
+/** Counts files in bodies/ that no row names. In a transaction. */
+pqe_status pqe__body_count_orphans(pqe__store *store, uint64_t *orphans, pqe_error *err);
+
+#endif

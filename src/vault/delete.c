@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Removing artifacts: the wrapped DEK goes with the row in one transaction, the body file after it. */
+#include "vault/internal.h"
+
+pqe_status
+pqe__artifact_retire(pqe__txn *txn, const pqe__found *old, pqe_error *err)
+{
+    uint8_t tag[PQE__TAG_KEY_SIZE];
+    pqe__store *store = txn->vault->store;
+    pqe_status status = pqe__tag_of(txn->vault->session->keys, PQE__ENTRY_ID, old->record.artifact_id, PQE__ID_SIZE,
+                                    tag, err);
+
+    if (status == PQE_OK)
+        status = pqe__tree_remove(store, txn->head.index_root, tag, err);
+    if (status == PQE_OK)
+        status = pqe__row_delete(store, old->row.rowid, err);
+    if (status == PQE_OK && !old->row.is_inline)
+        status = pqe__body_mark(store, old->row.file, err);
+    if (status == PQE_OK)
+        status = pqe__secret_drop_unused(txn, old->row.key_id, err);
+    return status;
+}
+
+void
+pqe__retired_settle(pqe_vault *vault, const pqe__found *old, pqe__body_file *fresh)
+{
+    pthread_mutex_lock(&vault->db_lock);
+    if (fresh != NULL)
+        pqe__body_settle(vault->store, fresh);
+    if (old != NULL && !old->row.is_inline)
+        pqe__body_unmark(vault->store, old->row.file, false);
+    pthread_mutex_unlock(&vault->db_lock);
+}
+
+static pqe_status
+remove_artifact(pqe__txn *txn, const pqe__found *old, pqe_error *err)
+{
+    const pqe__keys *keys = txn->vault->session->keys;
+    uint8_t tag[PQE__TAG_KEY_SIZE];
+    pqe_status status = pqe__tag_of(keys, PQE__ENTRY_NAME, old->record.name.data, old->record.name.len, tag, err);
+
+    if (status == PQE_OK)
+        status = pqe__tree_remove(txn->vault->store, txn->head.index_root, tag, err);
+    if (status == PQE_OK)
+        status = pqe__artifact_retire(txn, old, err);
+    if (status != PQE_OK)
+        return status;
+    txn->head.artifact_count--;
+    return pqe__txn_write_head(txn, keys, err);
+}
+
+pqe_status
+pqe_delete(pqe_vault *vault, const char *name_or_id, pqe_error *err)
+{
+    pqe__found old = {0};
+    bool known = true;
+    pqe__txn txn;
+    pqe_status status = pqe__check_name(name_or_id, err);
+
+    if (status != PQE_OK || (status = pqe__txn_begin(vault, true, &txn, err)) != PQE_OK)
+        return status;
+    status = pqe__find(&txn, name_or_id, false, &old, err);
+    if (status == PQE_OK)
+        status = remove_artifact(&txn, &old, err);
+    if (status == PQE_OK) {
+        status = pqe__txn_commit(&txn, &known, err);
+    } else {
+        if (old.row.allocation != NULL && !old.row.is_inline)
+            pqe__body_unmark(vault->store, old.row.file, true);
+        pqe__txn_abort(&txn);
+    }
+    if (status == PQE_OK) {
+        pqe__retired_settle(vault, &old, NULL);
+        pthread_mutex_lock(&vault->db_lock);
+        pqe__store_checkpoint(vault->store);
+        pthread_mutex_unlock(&vault->db_lock);
+    }
+    pqe__found_free(&old);
+    return status;
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the vault share.
+ *
+ * Locks, always taken in this order:
+ *   db_lock   mutex: the store and everything that is decided inside a transaction; one call at a time
+ *   key_lock  read-write: the session and all that holds keys (also readers' and writers' bodies). Using keys takes it
+ *             for reading, ending a session or replacing keys for writing. Held briefly, never across a wait for
+ *             another process, so that expiry is prompt.
+ *   list_lock mutex: the list of open readers and writers
+ */
+#ifndef PQE_VAULT_INTERNAL_H
+#define PQE_VAULT_INTERNAL_H
+
+#include <pthread.h>
+
+#include "backend/registry.h"
+#include "body/body.h"
+#include "crypto/crypto.h"
+#include "format/format.h"
+#include "store/store.h"
+#include "util/secmem.h"
+#include "util/text.h"
+
+#define PQE__WRAP_CACHE 64u /* session secrets kept open at once */
+
+/** Keys under which one key epoch's index and secrets are read. Everything secret in it is in locked memory or in
+ *  libcrypto contexts that are wiped when freed. */
+typedef struct pqe__secrets {
+    uint8_t origin[32];    /* HMAC key of the head's tag: sealed by the backend beside the vault key's seed */
+    uint8_t root[32];      /* root secret */
+    uint8_t tag[32];       /* HMAC key of name, id and secret tags */
+    uint8_t wrap_salt[32]; /* the root's share in every wrap key */
+    uint8_t wrap[PQE__WRAP_CACHE][32];
+} pqe__secrets;
+
+typedef struct pqe__keys {
+    uint8_t vault_id[PQE__ID_SIZE];
+    pqe__suite suite;
+    uint32_t epoch;
+    uint8_t device_digest[PQE__DIGEST_SIZE];
+    uint8_t root_key_id[PQE__ID_SIZE];
+    pqe__kem_key *vault_key;
+    pqe__secrets *secret; /* locked memory */
+    pqe__aead *head_aead, *index_aead;
+    size_t wrap_count, wrap_next;
+    uint8_t wrap_id[PQE__WRAP_CACHE][PQE__ID_SIZE];
+} pqe__keys;
+
+typedef struct pqe__session {
+    uint64_t expires_ns; /* CLOCK_BOOTTIME */
+    void *backend_key;
+    pqe__keys *keys;
+    pqe__head_private priv;
+    bool has_write_key;
+    uint8_t write_key_id[PQE__ID_SIZE];
+    uint64_t generation; /* the highest seen: an older one is a rollback under our feet */
+    size_t head_len;     /* the head last verified, to skip verifying the same bytes again */
+    uint8_t head_bytes[PQE__HEAD_MAX];
+} pqe__session;
+
+/** A reader or writer, as the vault sees it: something that must drop its keys when the session ends. */
+typedef struct pqe__handle {
+    struct pqe__handle *prev, *next;
+    pqe_vault *vault;
+    void (*drop_keys)(struct pqe__handle *handle); /* called with key_lock held for writing */
+} pqe__handle;
+
+struct pqe_vault {
+    pid_t owner;
+    pqe_backend *backend;
+    pqe__store *store;
+    pthread_mutex_t db_lock;
+    pthread_rwlock_t key_lock;
+    pqe__session *session; /* NULL: locked */
+    pthread_mutex_t list_lock;
+    pqe__handle *handles;
+    pqe_vault *watch_next; /* the watcher's list */
+    bool watched;
+};
+
+/* ---- open.c ---- */
+
+pqe_status pqe__vault_alloc(pqe_backend *backend, pqe_vault **out, pqe_error *err);
+/** PQE_E_ARGUMENT for NULL, PQE_E_LOCKED in a forked child. */
+pqe_status pqe__vault_usable(const pqe_vault *vault, pqe_error *err);
+
+/* ---- create.c ---- */
+
+/** Fills the empty store of `vault` and starts a session; takes everything back on failure. */
+pqe_status pqe__vault_create(pqe_vault *vault, const pqe_vault_opts *o, pqe_error *err);
+/** Makes both device key pairs and the origin key, has the backend seal them, seals keys->secret->root to the vault
+ *  key, and derives the rest. In a write transaction; vault id, suite, epoch, root and its id are set. */
+pqe_status pqe__device_make(pqe_vault *vault, void *backend_key, pqe__keys *keys, pqe_error *err);
+
+/* ---- session.c ---- */
+
+pqe_status pqe__locked(pqe_error *err);
+/** Takes key_lock for reading if a session runs; PQE_E_LOCKED otherwise, and an expired one is ended first. */
+pqe_status pqe__session_enter(pqe_vault *vault, pqe_error *err);
+void pqe__session_leave(pqe_vault *vault);
+/** Ends the session if it has expired, or in any case; returns nanoseconds until expiry, 0 if locked. */
+uint64_t pqe__session_check_expiry(pqe_vault *vault, bool end_now);
+/** Installs a session (consumed) and has the watcher end it. */
+void pqe__session_start(pqe_vault *vault, pqe__session *session, uint32_t ttl_seconds);
+void pqe__session_free(pqe_backend *backend, pqe__session **session);
+
+pqe_status pqe__keys_new(pqe__keys **out, pqe_error *err);
+void pqe__keys_free(pqe__keys **keys);
+/** Derives everything below the root secret, which is in keys->secret->root. */
+pqe_status pqe__keys_derive(pqe__keys *keys, pqe_error *err);
+/** Unseals and decapsulates what the store holds, checks head and device items. In a transaction; writes the head's
+ *  verified bytes, private part and generation into `session`. */
+pqe_status pqe__session_load(pqe_vault *vault, pqe__session *session, pqe_error *err);
+/** Reads and verifies the head of the current transaction. *reload: the device keys were changed by another process, and
+ *  pqe__session_load() must run (with key_lock held for writing) before anything is believed. */
+pqe_status pqe__session_read_head(pqe_vault *vault, pqe__session *session, pqe__head *head, bool *reload,
+                                  pqe_error *err);
+/** Finishes what crashed processes left; takes no keys. With db_lock held, outside a transaction. */
+pqe_status pqe__collect_orphans(pqe_vault *vault, pqe_error *err);
+void pqe__handle_add(pqe_vault *vault, pqe__handle *handle);
+void pqe__handle_remove(pqe__handle *handle);
+
+/* ---- watcher.c ---- */
+
+pqe_status pqe__watcher_start(pqe_error *err);
+void pqe__watcher_add(pqe_vault *vault);
+void pqe__watcher_remove(pqe_vault *vault);
+
+/* ---- txn.c ---- */
+
+typedef struct pqe__txn {
+    pqe_vault *vault;
+    bool write;
+    bool keys_held;
+    pqe__head head;
+} pqe__txn;
+
+/** Takes db_lock, starts a transaction, enters the session and verifies the head. Undone by one of the two below. */
+pqe_status pqe__txn_begin(pqe_vault *vault, bool write, pqe__txn *txn, pqe_error *err);
+void pqe__txn_abort(pqe__txn *txn);
+/** Writes the head with the next generation (write transactions) and commits. `outcome_known` is false where the
+ *  commit itself failed. */
+pqe_status pqe__txn_commit(pqe__txn *txn, bool *outcome_known, pqe_error *err);
+/** Seals and writes a head under the given keys without committing. */
+pqe_status pqe__txn_write_head(pqe__txn *txn, const pqe__keys *keys, pqe_error *err);
+pqe_status pqe__head_write(pqe__store *store, const pqe__keys *keys, const pqe__head *head,
+                           const pqe__head_private *priv, pqe_error *err);
+/** Leaves and re-enters the session around a callback of the application's. */
+void pqe__txn_pause(pqe__txn *txn);
+pqe_status pqe__txn_resume(pqe__txn *txn, pqe_error *err);
+
+/* ---- lookup.c ---- */
+
+pqe_status pqe__tag_of(const pqe__keys *keys, pqe__entry_kind kind, const void *data, size_t len,
+                       uint8_t tag[PQE__TAG_KEY_SIZE], pqe_error *err);
+
+/** An artifact's row with its record opened. */
+typedef struct pqe__found {
+    pqe__row row;
+    uint8_t *plain;
+    size_t plain_len;
+    pqe__record record;
+} pqe__found;
+
+void pqe__found_free(pqe__found *found);
+/** PQE_E_NOT_FOUND only after the index proved it. */
+pqe_status pqe__find(pqe__txn *txn, const char *name_or_id, bool with_body, pqe__found *out, pqe_error *err);
+/** By name alone; *found false where the index proved that there is none. */
+pqe_status pqe__find_by_name(pqe__txn *txn, pqe__text name, bool *found, pqe__found *out, pqe_error *err);
+/** The artifact an entry (name or id) stands for. */
+pqe_status pqe__find_entry(pqe__txn *txn, const pqe__entry *entry, bool with_body, pqe__found *out, pqe_error *err);
+/** Checks an artifact name as the caller gave it. */
+pqe_status pqe__check_name(const char *name, pqe_error *err);
+
+/** The row of a session secret, proved by the index. */
+pqe_status pqe__secret_find(pqe__txn *txn, const pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE],
+                            pqe__entry *entry, pqe__secret_row *row, pqe_error *err);
+pqe_status pqe__secret_open(const pqe__keys *keys, const pqe__secret_row *row, uint8_t secret[32], pqe_error *err);
+/** Seals to keys->vault_key and sets row->sealed and row->digest; row->key_id is given. */
+pqe_status pqe__secret_seal(const pqe__keys *keys, const uint8_t secret[32], pqe__secret_row *row, pqe_error *err);
+/** The wrap key of a session, in locked memory that belongs to `keys`. */
+pqe_status pqe__wrap_key(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], const uint8_t **wrap,
+                         pqe_error *err);
+/** Makes a fresh session secret, sealed to keys->vault_key, and caches its wrap key. */
+pqe_status pqe__wrap_key_make(pqe__keys *keys, pqe__secret_row *row, pqe_error *err);
+/** Inserts its row and entry. */
+pqe_status pqe__wrap_key_enter(pqe__txn *txn, const pqe__keys *keys, pqe__secret_row *row, pqe_error *err);
+pqe_status pqe__dek_unwrap(const uint8_t wrap[32], const pqe__found *found, uint8_t dek[32], pqe_error *err);
+/** Encodes, seals and wraps: fills row->key_id, record, dek, digest (row->allocation owns the record). */
+pqe_status pqe__row_seal(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], const uint8_t dek[32],
+                         const pqe__record *record, pqe__row *row, pqe_error *err);
+/** Sets the name and id entries of a row. */
+pqe_status pqe__row_enter(pqe__txn *txn, const pqe__keys *keys, const pqe__record *record, const pqe__row *row,
+                          pqe_error *err);
+/** Drops a session secret that no row uses any more, unless it is the running session's. */
+pqe_status pqe__secret_drop_unused(pqe__txn *txn, const uint8_t key_id[PQE__ID_SIZE], pqe_error *err);
+
+/* ---- delete.c ---- */
+
+/** Drops an artifact's id entry, row and, if unused, session secret; marks its body. The name entry is the caller's. */
+pqe_status pqe__artifact_retire(pqe__txn *txn, const pqe__found *old, pqe_error *err);
+/** After the commit: removes the retired artifact's body, and settles the one that took its place. Either may be NULL. */
+void pqe__retired_settle(pqe_vault *vault, const pqe__found *old, pqe__body_file *fresh);
+
+/* ---- artifact.c ---- */
+
+pqe_status pqe__artifact_new(const pqe__found *found, pqe_artifact **out, pqe_error *err);
+
+#endif

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening and closing vault handles, and what can be known without keys. */
+#include "vault/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DEFAULT_BUSY_MS 60000u
+
+pqe_status
+pqe__vault_alloc(pqe_backend *backend, pqe_vault **out, pqe_error *err)
+{
+    pqe_vault *v = calloc(1, sizeof *v);
+    pthread_rwlockattr_t attr;
+
+    *out = NULL;
+    if (v == NULL)
+        return pqe__fail_nomem(err);
+    v->owner = getpid();
+    v->backend = backend;
+    pthread_mutex_init(&v->db_lock, NULL);
+    pthread_mutex_init(&v->list_lock, NULL);
+    /* A stream of readers must not keep expiry from its turn. */
+    pthread_rwlockattr_init(&attr);
+    pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&v->key_lock, &attr);
+    pthread_rwlockattr_destroy(&attr);
+    *out = v;
+    return PQE_OK;
+}
+
+pqe_status
+pqe__vault_usable(const pqe_vault *vault, pqe_error *err)
+{
+    if (vault == NULL)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the vault handle is NULL");
+    if (!pqe__owner_is_here(vault->owner))
+        return pqe__fail(err, PQE_E_LOCKED, PQE_ORIGIN_API, 0, "this vault handle belongs to the parent process");
+    return PQE_OK;
+}
+
+static pqe_status
+read_opts(const pqe_vault_opts *opts, pqe_vault_opts *out, pqe_error *err)
+{
+    memset(out, 0, sizeof *out);
+    if (opts == NULL || opts->size < offsetof(pqe_vault_opts, backend) + sizeof opts->backend)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0,
+                         "the vault options are missing or their size is not set");
+    memcpy(out, opts, opts->size < sizeof *out ? opts->size : sizeof *out);
+    if (out->backend == NULL)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the vault options name no backend");
+    if (out->dir == NULL && !out->create)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "a vault in memory can only be created");
+    if (out->create && out->read_only)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "a vault cannot be created read-only");
+    if (out->busy_timeout_ms == 0)
+        out->busy_timeout_ms = DEFAULT_BUSY_MS;
+    return PQE_OK;
+}
+
+pqe_status
+pqe_vault_open(const pqe_vault_opts *opts, pqe_vault **out, pqe_error *err)
+{
+    pqe_vault_opts o;
+    pqe_vault_info info;
+    pqe_vault *vault;
+    pqe_status status;
+
+    if (out == NULL)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "there is no place for the handle");
+    *out = NULL;
+    if ((status = read_opts(opts, &o, err)) != PQE_OK ||
+        (status = pqe__vault_alloc(o.backend, &vault, err)) != PQE_OK)
+        return status;
+    if (o.create) {
+        status = pqe__vault_create(vault, &o, err);
+    } else {
+        status = pqe__store_open(o.dir, o.read_only, o.busy_timeout_ms, &vault->store, err);
+        if (status == PQE_OK)
+            status = pqe_vault_get_info(vault, &info, err); /* refuses a head this version cannot read */
+    }
+    if (status != PQE_OK)
+        pqe_vault_close(&vault);
+    *out = vault;
+    return status;
+}
+
+void
+pqe_vault_close(pqe_vault **vault)
+{
+    pqe_vault *v;
+
+    if (vault == NULL || *vault == NULL)
+        return;
+    v = *vault;
+    if (pqe__owner_is_here(v->owner)) {
+        pqe__watcher_remove(v);
+        pqe__session_check_expiry(v, true);
+        pqe__store_close(&v->store);
+        pthread_rwlock_destroy(&v->key_lock);
+        pthread_mutex_destroy(&v->list_lock);
+        pthread_mutex_destroy(&v->db_lock);
+    } else {
+        pqe__store_abandon(&v->store); /* keys are not mapped here, the session's other memory goes with the process */
+    }
+    free(v);
+    *vault = NULL;
+}
+
+static pqe_status
+read_info(pqe_vault *vault, pqe_vault_info *out, pqe_error *err)
+{
+    uint8_t bytes[PQE__HEAD_MAX], tag[PQE__HEAD_TAG_SIZE], name[sizeof out->backend], state[PQE_BACKEND_STATE_MAX];
+    size_t len, name_len, state_len, sealed_len;
+    const pqe_backend_ops *ops;
+    const uint8_t *sealed;
+    const char *source;
+    pqe__head head;
+    pqe_status status = pqe__store_get_head(vault->store, bytes, &len, tag, err);
+
+    if (status == PQE_OK)
+        status = pqe__head_decode(bytes, len, &head, &sealed, &sealed_len, err);
+    if (status == PQE_OK)
+        status = pqe__store_get_item(vault->store, PQE__ITEM_BACKEND_NAME, name, sizeof name - 1, &name_len, err);
+    if (status == PQE_OK)
+        status = pqe__store_get_item(vault->store, PQE__ITEM_BACKEND_STATE, state, sizeof state, &state_len, err);
+    if (status != PQE_OK)
+        return status;
+    if (!pqe__utf8_valid((const char *)name, name_len))
+        return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "the backend's name is damaged");
+    memcpy(out->backend, name, name_len);
+    pqe__hex_encode(head.vault_id, PQE__ID_SIZE, out->vault_id);
+    memcpy(out->suite, pqe__suite_name(head.suite), strlen(pqe__suite_name(head.suite)) + 1);
+    out->format_version = PQE__FORMAT_VERSION;
+    out->generation = head.generation;
+    out->artifact_count = head.artifact_count;
+    out->read_only = pqe__store_read_only(vault->store);
+    ops = vault->backend != NULL ? vault->backend->ops : pqe__backend_find(out->backend);
+    source = ops != NULL && ops->key_source != NULL ? ops->key_source(state, state_len) : NULL;
+    if (source != NULL && strlen(source) < sizeof out->key_source)
+        memcpy(out->key_source, source, strlen(source) + 1);
+    return PQE_OK;
+}
+
+pqe_status
+pqe_vault_get_info(pqe_vault *vault, pqe_vault_info *out, pqe_error *err)
+{
+    pqe__txn txn;
+    pqe_status status = pqe__vault_usable(vault, err);
+
+    if (status != PQE_OK)
+        return status;
+    memset(out, 0, sizeof *out);
+    if (pqe_vault_is_unlocked(vault)) {
+        if ((status = pqe__txn_begin(vault, false, &txn, err)) == PQE_OK) {
+            status = read_info(vault, out, err);
+            pqe__txn_abort(&txn);
+        }
+        return status;
+    }
+    pthread_mutex_lock(&vault->db_lock);
+    if ((status = pqe__store_begin(vault->store, false, err)) == PQE_OK) {
+        status = read_info(vault, out, err);
+        pqe__store_rollback(vault->store);
+    }
+    pthread_mutex_unlock(&vault->db_lock);
+    return status;
+}
+
+pqe_status
+pqe_vault_peek(const char *dir, pqe_vault_info *out, pqe_error *err)
+{
+    pqe_vault *vault = NULL;
+    pqe_status status;
+
+    if (dir == NULL || out == NULL)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "directory and result are required");
+    memset(out, 0, sizeof *out);
+    if ((status = pqe__vault_alloc(NULL, &vault, err)) != PQE_OK)
+        return status;
+    status = pqe__store_open(dir, true, DEFAULT_BUSY_MS, &vault->store, err);
+    if (status == PQE_OK)
+        status = pqe_vault_get_info(vault, out, err);
+    out->read_only = false;
+    pqe_vault_close(&vault);
+    return status;
+}

@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Putting: plaintext is hashed and encrypted as it comes; finish() alone makes it visible. */
+#include "vault/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/fsio.h"
+
+#define SLICE ((size_t)4 << 20) /* plaintext handled while key_lock is held: bounds how long expiry waits */
+
+struct pqe_writer {
+    pqe__handle handle;
+    pqe__record record;
+    char *strings;        /* what the record's texts point into */
+    uint8_t *dek;         /* locked memory */
+    pqe__body_writer *body;
+    pqe__hash *hash;
+    uint8_t *inline_body; /* ciphertext, until it outgrows the index */
+    size_t inline_len, inline_capacity;
+    pqe__body_file file;
+    bool has_file, failed;
+};
+
+/* ---- options ---- */
+
+static size_t
+text_len(const char *text)
+{
+    return text != NULL ? strlen(text) : 0;
+}
+
+static pqe__text
+keep_text(char **at, const char *text)
+{
+    pqe__text kept = {*at, text_len(text)};
+
+    if (kept.len != 0)
+        memcpy(*at, text, kept.len);
+    *at += kept.len;
+    return kept;
+}
+
+static pqe_status
+copy_opts(pqe_writer *w, const pqe_put_opts *given, pqe_error *err)
+{
+    pqe_put_opts o = {0};
+    size_t size;
+    char *at;
+
+    if (given == NULL || given->size < offsetof(pqe_put_opts, kind) + sizeof given->kind)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the put options are missing or their size is not set");
+    memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
+    if (o.tag_count > PQE_TAGS_MAX)
+        return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_API, 0, "there are more than %d tags", PQE_TAGS_MAX);
+    size = 1 + text_len(o.name) + text_len(o.version) + text_len(o.app_bundle_id) + text_len(o.model_did) +
+           text_len(o.description);
+    for (size_t i = 0; i < o.tag_count; i++)
+        size += text_len(o.tags[i]);
+    if ((w->strings = at = malloc(size)) == NULL)
+        return pqe__fail_nomem(err);
+    w->record.kind = o.kind;
+    w->record.name = keep_text(&at, o.name);
+    w->record.version = keep_text(&at, o.version);
+    w->record.app_bundle_id = keep_text(&at, o.app_bundle_id);
+    w->record.model_did = keep_text(&at, o.model_did);
+    w->record.description = keep_text(&at, o.description);
+    w->record.tag_count = o.tag_count;
+    for (size_t i = 0; i < o.tag_count; i++)
+        w->record.tags[i] = keep_text(&at, o.tags[i]);
+    w->record.device_id = (pqe__text){"", 0};
+    return pqe__record_check(&w->record, err);
+}
+
+/* ---- where ciphertext goes ---- */
+
+static pqe_status
+keep_inline(pqe_writer *w, const uint8_t *data, size_t len, pqe_error *err)
+{
+    size_t need = w->inline_len + len;
+
+    if (need > w->inline_capacity) {
+        uint8_t *grown = realloc(w->inline_body, need);
+        if (grown == NULL)
+            return pqe__fail_nomem(err);
+        w->inline_body = grown;
+        w->inline_capacity = need;
+    }
+    if (len != 0)
+        memcpy(w->inline_body + w->inline_len, data, len);
+    w->inline_len = need;
+    return PQE_OK;
+}
+
+static pqe_status
+take_ciphertext(void *user, const uint8_t *data, size_t len, pqe_error *err)
+{
+    pqe_writer *w = user;
+    pqe_status status = PQE_OK;
+
+    w->record.stored_bytes += len;
+    if (!w->has_file && w->inline_len + len <= PQE__INLINE_MAX)
+        return keep_inline(w, data, len, err);
+    if (!w->has_file) {
+        status = pqe__body_create(w->handle.vault->store, &w->file, err);
+        w->has_file = status == PQE_OK;
+        if (status == PQE_OK)
+            status = pqe__write_all(w->file.fd, w->inline_body, w->inline_len, "cannot write the body", err);
+        w->inline_len = 0;
+    }
+    return status == PQE_OK ? pqe__write_all(w->file.fd, data, len, "cannot write the body", err) : status;
+}
+
+/* ---- open, write, abort ---- */
+
+static void
+writer_drop_keys(pqe__handle *handle)
+{
+    pqe_writer *w = (pqe_writer *)(void *)handle;
+
+    pqe__body_writer_free(&w->body);
+    pqe__hash_free(&w->hash);
+    pqe__secmem_free(w->dek);
+    w->dek = NULL;
+}
+
+static void
+writer_free(pqe_writer *w)
+{
+    pqe_vault *vault = w->handle.vault;
+
+    if (vault != NULL && pqe__owner_is_here(vault->owner)) {
+        pqe__handle_remove(&w->handle);
+        writer_drop_keys(&w->handle);
+        if (w->has_file)
+            pqe__body_discard(vault->store, &w->file);
+    }
+    if (w->strings != NULL)
+        pqe__wipe(w->strings, strlen(w->strings));
+    free(w->strings);
+    free(w->inline_body);
+    free(w);
+}
+
+/* key_lock is held for reading. */
+static pqe_status
+start_body(pqe_writer *w, pqe_error *err)
+{
+    pqe_status status;
+
+    if ((w->dek = pqe__secmem_alloc(PQE__KEY_SIZE)) == NULL)
+        return pqe__fail_nomem(err);
+    status = pqe__random_secret(w->dek, PQE__KEY_SIZE, err);
+    if (status == PQE_OK)
+        status = pqe__random(w->record.body_id, PQE__ID_SIZE, err);
+    if (status == PQE_OK)
+        status = pqe__random(w->record.artifact_id, PQE__ID_SIZE, err);
+    if (status == PQE_OK)
+        status = pqe__hash_new(PQE__SHA3_256, &w->hash, err);
+    if (status == PQE_OK)
+        status = pqe__body_writer_new(w->dek, w->record.body_id, NULL, take_ciphertext, w, &w->body, err);
+    return status;
+}
+
+pqe_status
+pqe_writer_open(pqe_vault *vault, const pqe_put_opts *opts, pqe_writer **out, pqe_error *err)
+{
+    pqe_writer *w;
+    pqe_status status = pqe__vault_usable(vault, err);
+
+    if (out == NULL)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "there is no place for the writer");
+    *out = NULL;
+    if (status != PQE_OK)
+        return status;
+    if ((w = calloc(1, sizeof *w)) == NULL)
+        return pqe__fail_nomem(err);
+    w->file.fd = -1;
+    w->handle.drop_keys = writer_drop_keys;
+    status = copy_opts(w, opts, err);
+    if (status == PQE_OK && pqe__store_read_only(vault->store))
+        status = pqe__fail(err, PQE_E_READ_ONLY, PQE_ORIGIN_API, 0, "the vault is read-only here");
+    if (status == PQE_OK)
+        status = pqe__session_enter(vault, err);
+    if (status == PQE_OK) {
+        pqe__handle_add(vault, &w->handle);
+        status = start_body(w, err);
+        pqe__session_leave(vault);
+    }
+    if (status != PQE_OK) {
+        writer_free(w);
+        return status;
+    }
+    *out = w;
+    return PQE_OK;
+}
+
+static pqe_status
+writer_enter(pqe_writer *w, pqe_error *err)
+{
+    pqe_status status = pqe__vault_usable(w->handle.vault, err);
+
+    if (status != PQE_OK || (status = pqe__session_enter(w->handle.vault, err)) != PQE_OK)
+        return status;
+    if (w->body != NULL)
+        return PQE_OK;
+    pqe__session_leave(w->handle.vault);
+    return pqe__locked(err); /* unlocked again, but in another session than the writer's */
+}
+
+pqe_status
+pqe_writer_write(pqe_writer *writer, const void *data, size_t len, pqe_error *err)
+{
+    const uint8_t *p = data;
+    pqe_status status = PQE_OK;
+
+    if (writer == NULL || (data == NULL && len != 0))
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "writer and data are required");
+    if (writer->failed)
+        return pqe__fail(err, PQE_E_STATE, PQE_ORIGIN_API, 0, "the writer has failed before; abort it");
+    while (status == PQE_OK && len > 0) {
+        size_t n = len < SLICE ? len : SLICE;
+        if ((status = writer_enter(writer, err)) != PQE_OK)
+            break;
+        status = pqe__hash_update(writer->hash, p, n, err);
+        if (status == PQE_OK)
+            status = pqe__body_writer_write(writer->body, p, n, err);
+        pqe__session_leave(writer->handle.vault);
+        writer->record.size_bytes += n;
+        p += n;
+        len -= n;
+    }
+    writer->failed = status != PQE_OK;
+    return status;
+}
+
+void
+pqe_writer_abort(pqe_writer **writer)
+{
+    if (writer == NULL || *writer == NULL)
+        return;
+    writer_free(*writer);
+    *writer = NULL;
+}
+
+/* ---- finish ---- */
+
+static pqe_status
+finish_body(pqe_writer *w, pqe_error *err)
+{
+    pqe_status status = writer_enter(w, err);
+
+    if (status != PQE_OK)
+        return status;
+    status = pqe__body_writer_finish(w->body, err);
+    if (status == PQE_OK)
+        status = pqe__hash_final(w->hash, w->record.content_hash, err);
+    pqe__session_leave(w->handle.vault);
+    if (status == PQE_OK && w->has_file)
+        status = pqe__sync(w->file.fd, "cannot make the body durable", err);
+    return status;
+}
+
+/* The session secret under which this session wraps; made at its first put, and again if another process dropped it
+   with the last artifact that used it. */
+static pqe_status
+ensure_write_key(pqe__txn *txn, pqe_error *err)
+{
+    pqe__session *session = txn->vault->session;
+    uint8_t tag[PQE__TAG_KEY_SIZE];
+    pqe__secret_row row;
+    pqe__entry entry;
+    bool found = false;
+    pqe_status status = PQE_OK;
+
+    if (session->has_write_key) {
+        status = pqe__tag_of(session->keys, PQE__ENTRY_SECRET, session->write_key_id, PQE__ID_SIZE, tag, err);
+        if (status == PQE_OK)
+            status = pqe__tree_lookup(txn->vault->store, txn->head.index_root, tag, &found, &entry, err);
+    }
+    if (status != PQE_OK || found)
+        return status;
+    session->has_write_key = false;
+    status = pqe__wrap_key_make(session->keys, &row, err);
+    if (status == PQE_OK)
+        status = pqe__wrap_key_enter(txn, session->keys, &row, err);
+    if (status == PQE_OK) {
+        memcpy(session->write_key_id, row.key_id, PQE__ID_SIZE);
+        session->has_write_key = true; /* should the transaction fail, the next put finds that it is not there */
+    }
+    return status;
+}
+
+static pqe_status
+insert_row(pqe__txn *txn, pqe_writer *w, pqe__found *fresh, pqe_error *err)
+{
+    pqe__session *session = txn->vault->session;
+    pqe__row *row = &fresh->row;
+    int64_t now = pqe__walltime();
+    pqe_status status;
+
+    w->record.suite = session->keys->suite;
+    memcpy(w->record.key_id, session->write_key_id, PQE__ID_SIZE);
+    w->record.hash_algorithm = PQE__RECORD_HASH_SHA3_256;
+    w->record.created_at = now > 0 ? (uint64_t)now : 0;
+    w->record.device_id = (pqe__text){session->priv.device_id, strlen(session->priv.device_id)};
+    row->is_inline = !w->has_file;
+    if (w->has_file)
+        memcpy(row->file, w->file.name, PQE__ID_SIZE);
+    row->body = w->inline_body;
+    row->body_len = w->inline_len;
+    status = pqe__row_seal(txn, session->keys, session->write_key_id, w->dek, &w->record, row, err);
+    if (status == PQE_OK && w->has_file)
+        status = pqe__body_publish(txn->vault->store, &w->file, err);
+    if (status == PQE_OK)
+        status = pqe__row_insert(txn->vault->store, row, err);
+    if (status == PQE_OK)
+        status = pqe__row_enter(txn, session->keys, &w->record, row, err);
+    fresh->record = w->record;
+    fresh->plain_len = row->record_len;
+    return status;
+}
+
+static pqe_status
+change_index(pqe__txn *txn, pqe_writer *w, pqe__found *old, bool *replaces, pqe__found *fresh, pqe_error *err)
+{
+    pqe_status status = ensure_write_key(txn, err);
+
+    if (status == PQE_OK)
+        status = pqe__find_by_name(txn, w->record.name, replaces, old, err);
+    if (status == PQE_OK)
+        status = insert_row(txn, w, fresh, err);
+    if (status == PQE_OK && *replaces)
+        status = pqe__artifact_retire(txn, old, err);
+    if (status != PQE_OK)
+        return status;
+    txn->head.artifact_count += *replaces ? 0 : 1;
+    return pqe__txn_write_head(txn, txn->vault->session->keys, err);
+}
+
+static pqe_status
+commit_put(pqe_writer *w, pqe_artifact **out, pqe_error *err)
+{
+    pqe_vault *vault = w->handle.vault;
+    pqe__found old = {0}, fresh = {0};
+    pqe_artifact *artifact = NULL;
+    bool replaces = false, known = true;
+    pqe__txn txn;
+    pqe_status status = pqe__txn_begin(vault, true, &txn, err);
+
+    if (status != PQE_OK)
+        return status;
+    status = w->dek != NULL ? change_index(&txn, w, &old, &replaces, &fresh, err) : pqe__locked(err);
+    if (status == PQE_OK && out != NULL)
+        status = pqe__artifact_new(&fresh, &artifact, err);
+    if (status == PQE_OK) {
+        status = pqe__txn_commit(&txn, &known, err);
+    } else {
+        if (w->has_file)
+            pqe__body_discard(vault->store, &w->file);
+        w->has_file = false;
+        if (replaces && !old.row.is_inline)
+            pqe__body_unmark(vault->store, old.row.file, true);
+        pqe__txn_abort(&txn);
+    }
+    if (known && status == PQE_OK) {
+        pqe__retired_settle(vault, replaces ? &old : NULL, w->has_file ? &w->file : NULL);
+        w->has_file = false;
+    } else if (!known) {
+        pqe__close_fd(&w->file.fd); /* its mark stays: the next unlock asks the index which of the two happened */
+        w->has_file = false;
+    }
+    if (status == PQE_OK && out != NULL)
+        *out = artifact;
+    else
+        pqe_artifact_free(&artifact);
+    fresh.plain_len = 0;
+    pqe__found_free(&fresh);
+    pqe__found_free(&old);
+    return status;
+}
+
+pqe_status
+pqe_writer_finish(pqe_writer **writer, pqe_artifact **out, pqe_error *err)
+{
+    pqe_writer *w;
+    pqe_status status;
+
+    if (out != NULL)
+        *out = NULL;
+    if (writer == NULL || *writer == NULL)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the writer is NULL");
+    w = *writer;
+    *writer = NULL;
+    status = w->failed ? pqe__fail(err, PQE_E_STATE, PQE_ORIGIN_API, 0, "the writer has failed before; nothing is stored")
+                       : finish_body(w, err);
+    if (status == PQE_OK)
+        status = commit_put(w, out, err);
+    writer_free(w);
+    return status;
+}
+
+pqe_status
+pqe_put(pqe_vault *vault, const pqe_put_opts *opts, const void *content, size_t len, pqe_artifact **out,
+        pqe_error *err)
+{
+    pqe_writer *w = NULL;
+    pqe_status status;
+
+    if (out != NULL)
+        *out = NULL;
+    status = pqe_writer_open(vault, opts, &w, err);
+    if (status == PQE_OK)
+        status = pqe_writer_write(w, content, len, err);
+    if (status == PQE_OK)
+        return pqe_writer_finish(&w, out, err);
+    pqe_writer_abort(&w);
+    return status;
+}

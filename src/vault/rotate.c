@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Replacing keys: device keys, with --rekey also root and session secrets, and the passphrase. Bodies stay. */
+#include "vault/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- what is to be re-sealed ---- */
+
+typedef struct entry_list {
+    pqe__entry_kind kind;
+    pqe__entry *entries;
+    size_t count, capacity;
+} entry_list;
+
+/* Entries are collected before any is changed: a statement that is being stepped must not see its table change. */
+static pqe_status
+collect(void *user, const pqe__entry *entry, pqe_error *err)
+{
+    entry_list *l = user;
+
+    if (entry->kind != l->kind)
+        return PQE_OK;
+    if (l->count == l->capacity) {
+        size_t capacity = l->capacity != 0 ? 2 * l->capacity : 64;
+        void *grown = reallocarray(l->entries, capacity, sizeof *l->entries);
+        if (grown == NULL)
+            return pqe__fail_nomem(err);
+        l->entries = grown;
+        l->capacity = capacity;
+    }
+    l->entries[l->count++] = *entry;
+    return PQE_OK;
+}
+
+static pqe_status
+reseal_secret(pqe__txn *txn, const pqe__keys *fresh, const pqe__entry *old, pqe_error *err)
+{
+    const pqe__keys *keys = txn->vault->session->keys;
+    uint8_t *secret = pqe__secmem_alloc(32);
+    pqe__entry entry = *old;
+    pqe__secret_row row;
+    pqe_status status = secret != NULL ? PQE_OK : pqe__fail_nomem(err);
+
+    if (status == PQE_OK)
+        status = pqe__secret_fetch(txn->vault->store, old->rowid, &row, err);
+    if (status == PQE_OK && memcmp(row.digest, old->digest, sizeof row.digest) != 0)
+        status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "a session secret was altered");
+    if (status == PQE_OK)
+        status = pqe__secret_open(keys, &row, secret, err);
+    if (status == PQE_OK)
+        status = pqe__secret_seal(fresh, secret, &row, err);
+    if (status == PQE_OK)
+        status = pqe__secret_update(txn->vault->store, &row, err);
+    if (status == PQE_OK) {
+        memcpy(entry.digest, row.digest, sizeof entry.digest);
+        status = pqe__tree_set(txn->vault->store, txn->head.index_root, &entry, err);
+    }
+    pqe__secmem_free(secret);
+    return status;
+}
+
+static pqe_status
+reseal_secrets(pqe__txn *txn, const pqe__keys *fresh, pqe_error *err)
+{
+    entry_list list = {.kind = PQE__ENTRY_SECRET};
+    pqe_status status = pqe__tree_walk(txn->vault->store, txn->head.index_root, collect, &list, err);
+
+    for (size_t i = 0; i < list.count && status == PQE_OK; i++)
+        status = reseal_secret(txn, fresh, &list.entries[i], err);
+    free(list.entries);
+    return status;
+}
+
+/* ---- rekey ---- */
+
+/* Unwraps under the old session's key, wraps under the new one's; the record is written anew because it names its
+   key. The row keeps its body. */
+static pqe_status
+rewrap(pqe__txn *txn, pqe__keys *fresh, const uint8_t key_id[PQE__ID_SIZE], pqe__found *f, pqe_error *err)
+{
+    uint8_t *dek = pqe__secmem_alloc(PQE__KEY_SIZE);
+    const uint8_t *wrap;
+    pqe__row row = f->row;
+    pqe_status status = dek != NULL ? PQE_OK : pqe__fail_nomem(err);
+
+    row.allocation = NULL;
+    if (status == PQE_OK)
+        status = pqe__wrap_key(txn, txn->vault->session->keys, f->row.key_id, &wrap, err);
+    if (status == PQE_OK)
+        status = pqe__dek_unwrap(wrap, f, dek, err);
+    if (status == PQE_OK) {
+        memcpy(f->record.key_id, key_id, PQE__ID_SIZE);
+        status = pqe__row_seal(txn, fresh, key_id, dek, &f->record, &row, err);
+    }
+    if (status == PQE_OK)
+        status = pqe__row_update(txn->vault->store, &row, err);
+    memcpy(f->row.digest, row.digest, sizeof row.digest);
+    free(row.allocation);
+    pqe__secmem_free(dek);
+    return status;
+}
+
+typedef struct renewed {
+    pqe__entry name, id;
+} renewed;
+
+static pqe_status
+rewrap_all(pqe__txn *txn, pqe__keys *fresh, const uint8_t key_id[PQE__ID_SIZE], const entry_list *old, renewed *out,
+           pqe_error *err)
+{
+    pqe_status status = PQE_OK;
+
+    for (size_t i = 0; i < old->count && status == PQE_OK; i++) {
+        pqe__found f;
+        renewed *r = &out[i];
+        if ((status = pqe__find_entry(txn, &old->entries[i], false, &f, err)) != PQE_OK)
+            return status;
+        status = rewrap(txn, fresh, key_id, &f, err);
+        r->name = (pqe__entry){.kind = PQE__ENTRY_NAME, .rowid = f.row.rowid};
+        r->id = (pqe__entry){.kind = PQE__ENTRY_ID, .rowid = f.row.rowid};
+        memcpy(r->name.digest, f.row.digest, PQE__DIGEST_SIZE);
+        memcpy(r->id.digest, f.row.digest, PQE__DIGEST_SIZE);
+        if (status == PQE_OK)
+            status = pqe__tag_of(fresh, PQE__ENTRY_NAME, f.record.name.data, f.record.name.len, r->name.tag, err);
+        if (status == PQE_OK)
+            status = pqe__tag_of(fresh, PQE__ENTRY_ID, f.record.artifact_id, PQE__ID_SIZE, r->id.tag, err);
+        pqe__found_free(&f);
+    }
+    return status;
+}
+
+/* Everything below the root changes, so the index is built anew. The old entries prove every row before it is
+   re-wrapped; only then is the tree cleared. */
+static pqe_status
+rekey(pqe__txn *txn, pqe__keys *fresh, pqe_error *err)
+{
+    pqe__store *store = txn->vault->store;
+    uint8_t *root = txn->head.index_root;
+    entry_list list = {.kind = PQE__ENTRY_NAME};
+    pqe__secret_row secret;
+    renewed *all = NULL;
+    pqe_status status = pqe__tree_walk(store, root, collect, &list, err);
+
+    if (status == PQE_OK && (all = calloc(list.count + 1, sizeof *all)) == NULL)
+        status = pqe__fail_nomem(err);
+    if (status == PQE_OK)
+        status = pqe__wrap_key_make(fresh, &secret, err);
+    if (status == PQE_OK)
+        status = rewrap_all(txn, fresh, secret.key_id, &list, all, err);
+    if (status == PQE_OK)
+        status = pqe__secret_delete_all(store, err);
+    if (status == PQE_OK)
+        status = pqe__tree_clear(store, root, err);
+    if (status == PQE_OK && list.count != 0)
+        status = pqe__wrap_key_enter(txn, fresh, &secret, err);
+    for (size_t i = 0; i < list.count && status == PQE_OK; i++) {
+        status = pqe__tree_set(store, root, &all[i].name, err);
+        if (status == PQE_OK)
+            status = pqe__tree_set(store, root, &all[i].id, err);
+    }
+    free(all);
+    free(list.entries);
+    return status;
+}
+
+/* ---- rotate ---- */
+
+static pqe_status
+prepare_keys(const pqe__keys *old, bool new_root, pqe__keys **out, pqe_error *err)
+{
+    pqe_status status = pqe__keys_new(out, err);
+    pqe__keys *fresh = *out;
+
+    if (status != PQE_OK)
+        return status;
+    memcpy(fresh->vault_id, old->vault_id, PQE__ID_SIZE);
+    memcpy(fresh->root_key_id, old->root_key_id, PQE__ID_SIZE);
+    memcpy(fresh->secret->root, old->secret->root, sizeof fresh->secret->root);
+    fresh->suite = old->suite;
+    fresh->epoch = old->epoch + 1;
+    if (new_root) {
+        status = pqe__random(fresh->root_key_id, PQE__ID_SIZE, err);
+        if (status == PQE_OK)
+            status = pqe__random_secret(fresh->secret->root, sizeof fresh->secret->root, err);
+    }
+    return status;
+}
+
+static pqe_status
+rotate_in(pqe__txn *txn, pqe__keys *fresh, bool new_root, pqe_error *err)
+{
+    pqe__session *session = txn->vault->session;
+    pqe_status status = pqe__device_make(txn->vault, session->backend_key, fresh, err);
+
+    if (status == PQE_OK)
+        status = new_root ? rekey(txn, fresh, err) : reseal_secrets(txn, fresh, err);
+    if (status != PQE_OK)
+        return status;
+    txn->head.key_epoch = fresh->epoch;
+    memcpy(txn->head.device_digest, fresh->device_digest, PQE__DIGEST_SIZE);
+    memcpy(txn->head.root_key_id, fresh->root_key_id, PQE__ID_SIZE);
+    return pqe__txn_write_head(txn, fresh, err);
+}
+
+pqe_status
+pqe_rotate(pqe_vault *vault, const pqe_rotate_opts *opts, pqe_error *err)
+{
+    bool new_root = opts != NULL && opts->size >= sizeof *opts && opts->rekey, known;
+    pqe__keys *fresh = NULL;
+    pqe__txn txn;
+    pqe_status status = pqe__txn_begin(vault, true, &txn, err);
+
+    if (status != PQE_OK)
+        return status;
+    status = prepare_keys(vault->session->keys, new_root, &fresh, err);
+    if (status == PQE_OK)
+        status = rotate_in(&txn, fresh, new_root, err);
+    if (status == PQE_OK)
+        status = pqe__txn_commit(&txn, &known, err);
+    else
+        pqe__txn_abort(&txn);
+    pqe__keys_free(&fresh); /* the next transaction sees another epoch and loads the new keys, here as elsewhere */
+    if (status == PQE_OK) {
+        pthread_mutex_lock(&vault->db_lock);
+        pqe__store_checkpoint(vault->store); /* the old sealed keys leave the live files */
+        pthread_mutex_unlock(&vault->db_lock);
+    }
+    return status;
+}
+
+/* ---- passphrase ---- */
+
+static pqe_status
+ask_new_state(pqe_vault *vault, const uint8_t *state, size_t state_len, pqe_blob *fresh, pqe_error *err)
+{
+    pqe_status status = pqe__session_enter(vault, err);
+
+    if (status != PQE_OK)
+        return status;
+    status = pqe__backend_change_passphrase(vault->backend, vault->session->keys->vault_id,
+                                            vault->session->backend_key, state, state_len, fresh, err);
+    pqe__session_leave(vault);
+    return status;
+}
+
+pqe_status
+pqe_vault_change_passphrase(pqe_vault *vault, pqe_error *err)
+{
+    uint8_t before[PQE_BACKEND_STATE_MAX], now[PQE_BACKEND_STATE_MAX], state[PQE_BACKEND_STATE_MAX];
+    pqe_blob fresh = {.data = state, .capacity = sizeof state};
+    size_t before_len = 0, now_len = 0;
+    bool known;
+    pqe__txn txn;
+    pqe_status status = pqe__txn_begin(vault, false, &txn, err);
+
+    if (status != PQE_OK)
+        return status;
+    status = pqe__store_get_item(vault->store, PQE__ITEM_BACKEND_STATE, before, sizeof before, &before_len, err);
+    pqe__txn_abort(&txn);
+    /* A person may think about the new passphrase: no transaction is held meanwhile. */
+    if (status == PQE_OK)
+        status = ask_new_state(vault, before, before_len, &fresh, err);
+    if (status != PQE_OK || (status = pqe__txn_begin(vault, true, &txn, err)) != PQE_OK)
+        return status;
+    status = pqe__store_get_item(vault->store, PQE__ITEM_BACKEND_STATE, now, sizeof now, &now_len, err);
+    if (status == PQE_OK && (now_len != before_len || memcmp(now, before, now_len) != 0))
+        status = pqe__fail(err, PQE_E_BUSY, PQE_ORIGIN_BACKEND, 0, "another process changed the passphrase meanwhile");
+    if (status == PQE_OK)
+        status = pqe__store_put_item(vault->store, PQE__ITEM_BACKEND_STATE, state, fresh.len, err);
+    if (status == PQE_OK)
+        status = pqe__store_device_digest(vault->store, txn.head.device_digest, err);
+    if (status == PQE_OK)
+        status = pqe__txn_write_head(&txn, vault->session->keys, err);
+    if (status != PQE_OK) {
+        pqe__txn_abort(&txn);
+        return status;
+    }
+    if ((status = pqe__txn_commit(&txn, &known, err)) == PQE_OK) {
+        pthread_mutex_lock(&vault->db_lock);
+        pqe__store_checkpoint(vault->store); /* the old wrapping leaves the live files */
+        pthread_mutex_unlock(&vault->db_lock);
+    }
+    return status;
+}
+
+/* ---- the grant key ---- */
+
+static pqe_status
+open_grant_key(pqe__txn *txn, pqe__kem_key **key, pqe_error *err)
+{
+    pqe_vault *vault = txn->vault;
+    const pqe__keys *keys = vault->session->keys;
+    uint8_t sealed[PQE__ITEM_MAX], aad[PQE__LABEL_MAX];
+    pqe_blob seed = {.data = pqe__secmem_alloc(PQE_SEAL_SECRET_MAX), .capacity = PQE_SEAL_SECRET_MAX};
+    size_t sealed_len, aad_len = pqe__aad_device_key(aad, keys->vault_id, PQE__KEY_GRANT, keys->suite, keys->epoch);
+    pqe_status status;
+
+    if (seed.data == NULL)
+        return pqe__fail_nomem(err);
+    status = pqe__store_get_item(vault->store, PQE__ITEM_GRANT_KEY, sealed, sizeof sealed, &sealed_len, err);
+    if (status == PQE_OK)
+        status = pqe__backend_unseal(vault->backend, vault->session->backend_key, aad, aad_len, sealed, sealed_len,
+                                     &seed, err);
+    if (status == PQE_OK && seed.len != PQE__KEM_SEED_SIZE)
+        status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_BACKEND, 0, "the sealed grant key has another length");
+    if (status == PQE_OK)
+        status = pqe__kem_from_seed(seed.data, key, err);
+    pqe__secmem_free(seed.data);
+    return status;
+}
+
+pqe_status
+pqe_grant_public_key(pqe_vault *vault, char *buf, size_t capacity, size_t *len, pqe_error *err)
+{
+    pqe__kem_key *key = NULL;
+    pqe__txn txn;
+    pqe_status status;
+
+    if (buf == NULL || len == NULL)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "buffer and length are required");
+    *len = 0;
+    if ((status = pqe__txn_begin(vault, false, &txn, err)) != PQE_OK)
+        return status;
+    status = open_grant_key(&txn, &key, err);
+    if (status == PQE_OK)
+        status = pqe__kem_public_pem(key, buf, capacity, len, err);
+    pqe__kem_free(&key);
+    pqe__txn_abort(&txn);
+    return status;
+}

@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sessions: unlocking, loading and deriving keys, locking, expiry. */
+#include "vault/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+pqe_status
+pqe__locked(pqe_error *err)
+{
+    return pqe__fail(err, PQE_E_LOCKED, PQE_ORIGIN_API, 0, "the vault is locked");
+}
+
+/* ---- keys ---- */
+
+pqe_status
+pqe__keys_new(pqe__keys **out, pqe_error *err)
+{
+    pqe__keys *keys = calloc(1, sizeof *keys);
+
+    *out = NULL;
+    if (keys == NULL)
+        return pqe__fail_nomem(err);
+    keys->secret = pqe__secmem_alloc(sizeof *keys->secret);
+    if (keys->secret == NULL) {
+        free(keys);
+        return pqe__fail(err, PQE_E_NOMEM, PQE_ORIGIN_API, 0,
+                         "no lockable memory for keys is left (RLIMIT_MEMLOCK)");
+    }
+    *out = keys;
+    return PQE_OK;
+}
+
+void
+pqe__keys_free(pqe__keys **keys)
+{
+    pqe__keys *k = *keys;
+
+    if (k == NULL)
+        return;
+    pqe__kem_free(&k->vault_key);
+    pqe__aead_free(&k->head_aead);
+    pqe__aead_free(&k->index_aead);
+    pqe__secmem_free(k->secret);
+    free(k);
+    *keys = NULL;
+}
+
+static pqe_status
+derive_one(const uint8_t prk[32], const char *label, const uint8_t vault_id[PQE__ID_SIZE], uint8_t out[32],
+           pqe_error *err)
+{
+    uint8_t info[PQE__LABEL_MAX];
+    size_t len = pqe__labelled(info, label, vault_id, NULL);
+
+    return pqe__hkdf_expand(PQE__HKDF_SHA256, prk, 32, info, len, out, 32, err);
+}
+
+pqe_status
+pqe__keys_derive(pqe__keys *keys, pqe_error *err)
+{
+    struct {
+        uint8_t prk[32], head[32], index[32];
+    } *t = pqe__secmem_alloc(sizeof *t);
+    pqe_status status;
+
+    if (t == NULL)
+        return pqe__fail_nomem(err);
+    /* RFC 5869: the vault id is the salt, so that equal roots, which do not occur, would still part here. */
+    status = pqe__hkdf_extract(keys->vault_id, PQE__ID_SIZE, keys->secret->root, 32, t->prk, err);
+    if (status == PQE_OK)
+        status = derive_one(t->prk, "pqc-enclave head key v1", keys->vault_id, t->head, err);
+    if (status == PQE_OK)
+        status = derive_one(t->prk, "pqc-enclave index key v1", keys->vault_id, t->index, err);
+    if (status == PQE_OK)
+        status = derive_one(t->prk, "pqc-enclave tag key v1", keys->vault_id, keys->secret->tag, err);
+    if (status == PQE_OK)
+        status = derive_one(t->prk, "pqc-enclave wrap salt v1", keys->vault_id, keys->secret->wrap_salt, err);
+    if (status == PQE_OK)
+        status = pqe__aead_new(t->head, sizeof t->head, &keys->head_aead, err);
+    if (status == PQE_OK)
+        status = pqe__aead_new(t->index, sizeof t->index, &keys->index_aead, err);
+    pqe__secmem_free(t);
+    return status;
+}
+
+/* The vault key's seed and the origin key, sealed together by the backend. */
+static pqe_status
+open_device_key(pqe_vault *vault, void *backend_key, pqe__keys *keys, pqe_error *err)
+{
+    uint8_t sealed[PQE__ITEM_MAX], aad[PQE__LABEL_MAX];
+    size_t sealed_len, aad_len;
+    pqe_blob secret = {.data = pqe__secmem_alloc(PQE_SEAL_SECRET_MAX), .capacity = PQE_SEAL_SECRET_MAX};
+    pqe_status status;
+
+    if (secret.data == NULL)
+        return pqe__fail_nomem(err);
+    status = pqe__store_get_item(vault->store, PQE__ITEM_VAULT_KEY, sealed, sizeof sealed, &sealed_len, err);
+    if (status == PQE_OK) {
+        aad_len = pqe__aad_device_key(aad, keys->vault_id, PQE__KEY_VAULT, keys->suite, keys->epoch);
+        status = pqe__backend_unseal(vault->backend, backend_key, aad, aad_len, sealed, sealed_len, &secret, err);
+    }
+    if (status == PQE_OK && secret.len != PQE__KEM_SEED_SIZE + sizeof keys->secret->origin)
+        status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_BACKEND, 0, "the sealed device key has another length");
+    if (status == PQE_OK) {
+        memcpy(keys->secret->origin, secret.data + PQE__KEM_SEED_SIZE, sizeof keys->secret->origin);
+        status = pqe__kem_from_seed(secret.data, &keys->vault_key, err);
+    }
+    pqe__secmem_free(secret.data);
+    return status;
+}
+
+static pqe_status
+open_root(pqe_vault *vault, pqe__keys *keys, pqe_error *err)
+{
+    uint8_t sealed[PQE__ITEM_MAX], info[PQE__LABEL_MAX];
+    size_t sealed_len, info_len;
+    pqe_status status;
+
+    status = pqe__store_get_item(vault->store, PQE__ITEM_ROOT_SECRET, sealed, sizeof sealed, &sealed_len, err);
+    if (status != PQE_OK)
+        return status;
+    if (sealed_len != PQE__SEALED_SECRET_SIZE)
+        return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "the sealed root secret has another length");
+    info_len = pqe__info_secret(info, keys->vault_id, keys->suite, PQE__SECRET_ROOT, keys->root_key_id);
+    status = pqe__hpke_open(&pqe__hpke_ml_kem_768, keys->vault_key, info, info_len, NULL, 0, sealed, sealed_len,
+                            keys->secret->root, err);
+    return status == PQE_OK ? pqe__keys_derive(keys, err) : status;
+}
+
+static pqe_status
+check_origin(const pqe__keys *keys, const uint8_t *head, size_t len, const uint8_t tag[PQE__HEAD_TAG_SIZE],
+             pqe_error *err)
+{
+    uint8_t expected[PQE__HEAD_TAG_SIZE];
+    pqe_status status = pqe__hmac_sha256(keys->secret->origin, sizeof keys->secret->origin, head, len, expected, err);
+
+    if (status == PQE_OK && !pqe__equal(expected, tag, sizeof expected))
+        status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "the vault's head was not made by this device");
+    return status;
+}
+
+/* Opens the head's private part and remembers the bytes as verified. The origin tag has been checked. */
+static pqe_status
+accept_head(pqe__session *session, const pqe__keys *keys, const uint8_t *bytes, size_t len, pqe__head *head,
+            pqe_error *err)
+{
+    uint8_t plain[PQE__HEAD_PRIVATE_MAX], aad[PQE__LABEL_MAX];
+    const uint8_t *sealed;
+    size_t sealed_len, aad_len;
+    pqe_status status = pqe__head_decode(bytes, len, head, &sealed, &sealed_len, err);
+
+    if (status != PQE_OK)
+        return status;
+    if (sealed_len < PQE__BOX_OVERHEAD || sealed_len - PQE__BOX_OVERHEAD > sizeof plain)
+        return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "the vault's head is damaged");
+    if (head->generation < session->generation)
+        return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0,
+                         "the vault went back from generation %llu to %llu while it was open",
+                         (unsigned long long)session->generation, (unsigned long long)head->generation);
+    aad_len = pqe__labelled(aad, "pqc-enclave head v1", keys->vault_id, NULL);
+    status = pqe__box_open(keys->head_aead, aad, aad_len, sealed, sealed_len, plain, err);
+    if (status == PQE_OK)
+        status = pqe__head_decode_private(plain, sealed_len - PQE__BOX_OVERHEAD, &session->priv, err);
+    if (status == PQE_OK) {
+        memcpy(session->head_bytes, bytes, len);
+        session->head_len = len;
+        session->generation = head->generation;
+    }
+    return status;
+}
+
+pqe_status
+pqe__session_load(pqe_vault *vault, pqe__session *session, pqe_error *err)
+{
+    uint8_t bytes[PQE__HEAD_MAX], tag[PQE__HEAD_TAG_SIZE], digest[PQE__DIGEST_SIZE];
+    const uint8_t *sealed;
+    size_t len, sealed_len;
+    pqe__keys *keys = NULL;
+    pqe__head head;
+    pqe_status status;
+
+    status = pqe__store_get_head(vault->store, bytes, &len, tag, err);
+    if (status == PQE_OK)
+        status = pqe__head_decode(bytes, len, &head, &sealed, &sealed_len, err);
+    if (status == PQE_OK)
+        status = pqe__keys_new(&keys, err);
+    if (status != PQE_OK)
+        return status;
+    memcpy(keys->vault_id, head.vault_id, PQE__ID_SIZE);
+    memcpy(keys->root_key_id, head.root_key_id, PQE__ID_SIZE);
+    memcpy(keys->device_digest, head.device_digest, PQE__DIGEST_SIZE);
+    keys->suite = head.suite;
+    keys->epoch = head.key_epoch;
+    status = open_device_key(vault, session->backend_key, keys, err);
+    if (status == PQE_OK)
+        status = check_origin(keys, bytes, len, tag, err);
+    if (status == PQE_OK)
+        status = pqe__store_device_digest(vault->store, digest, err);
+    if (status == PQE_OK && memcmp(digest, head.device_digest, sizeof digest) != 0)
+        status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "the sealed device keys were altered");
+    if (status == PQE_OK)
+        status = open_root(vault, keys, err);
+    if (status == PQE_OK)
+        status = accept_head(session, keys, bytes, len, &head, err);
+    if (status != PQE_OK) {
+        pqe__keys_free(&keys);
+        return status;
+    }
+    pqe__keys_free(&session->keys);
+    session->keys = keys;
+    session->has_write_key = false;
+    return PQE_OK;
+}
+
+pqe_status
+pqe__session_read_head(pqe_vault *vault, pqe__session *session, pqe__head *head, bool *reload, pqe_error *err)
+{
+    uint8_t bytes[PQE__HEAD_MAX], tag[PQE__HEAD_TAG_SIZE];
+    const uint8_t *sealed;
+    size_t len, sealed_len;
+    pqe_status status = pqe__store_get_head(vault->store, bytes, &len, tag, err);
+
+    *reload = false;
+    if (status == PQE_OK)
+        status = pqe__head_decode(bytes, len, head, &sealed, &sealed_len, err);
+    if (status != PQE_OK)
+        return status;
+    if (len == session->head_len && memcmp(bytes, session->head_bytes, len) == 0)
+        return PQE_OK;
+    if (head->key_epoch != session->keys->epoch ||
+        memcmp(head->device_digest, session->keys->device_digest, PQE__DIGEST_SIZE) != 0) {
+        *reload = true; /* another process changed the device keys; nothing of this head is believed yet */
+        return PQE_OK;
+    }
+    status = check_origin(session->keys, bytes, len, tag, err);
+    return status == PQE_OK ? accept_head(session, session->keys, bytes, len, head, err) : status;
+}
+
+/* ---- sessions ---- */
+
+void
+pqe__session_free(pqe_backend *backend, pqe__session **session)
+{
+    pqe__session *s = *session;
+
+    if (s == NULL)
+        return;
+    pqe__keys_free(&s->keys);
+    if (s->backend_key != NULL)
+        pqe__backend_detach(backend, s->backend_key);
+    pqe__wipe(s, sizeof *s);
+    free(s);
+    *session = NULL;
+}
+
+static void
+end_session(pqe_vault *vault)
+{
+    for (pqe__handle *h = vault->handles; h != NULL; h = h->next)
+        h->drop_keys(h);
+    pqe__session_free(vault->backend, &vault->session);
+}
+
+uint64_t
+pqe__session_check_expiry(pqe_vault *vault, bool end_now)
+{
+    uint64_t now = pqe__boottime_ns(), left = 0;
+
+    pthread_rwlock_rdlock(&vault->key_lock);
+    if (vault->session != NULL && vault->session->expires_ns > now)
+        left = vault->session->expires_ns - now;
+    pthread_rwlock_unlock(&vault->key_lock);
+    if (left != 0 && !end_now)
+        return left;
+    pthread_rwlock_wrlock(&vault->key_lock);
+    pthread_mutex_lock(&vault->list_lock);
+    /* Another thread may have started a new session since. */
+    if (vault->session != NULL && (end_now || vault->session->expires_ns <= pqe__boottime_ns()))
+        end_session(vault);
+    pthread_mutex_unlock(&vault->list_lock);
+    pthread_rwlock_unlock(&vault->key_lock);
+    return 0;
+}
+
+pqe_status
+pqe__session_enter(pqe_vault *vault, pqe_error *err)
+{
+    pthread_rwlock_rdlock(&vault->key_lock);
+    if (vault->session != NULL && vault->session->expires_ns > pqe__boottime_ns())
+        return PQE_OK;
+    pthread_rwlock_unlock(&vault->key_lock);
+    pqe__session_check_expiry(vault, false);
+    return pqe__locked(err);
+}
+
+void
+pqe__session_leave(pqe_vault *vault)
+{
+    pthread_rwlock_unlock(&vault->key_lock);
+}
+
+void
+pqe__session_start(pqe_vault *vault, pqe__session *session, uint32_t ttl_seconds)
+{
+    uint32_t ttl = ttl_seconds != 0 ? ttl_seconds : PQE_DEFAULT_TTL_SECONDS;
+
+    pthread_rwlock_wrlock(&vault->key_lock);
+    pthread_mutex_lock(&vault->list_lock);
+    end_session(vault);
+    session->expires_ns = pqe__boottime_ns() + (uint64_t)ttl * 1000000000u;
+    vault->session = session;
+    pthread_mutex_unlock(&vault->list_lock);
+    pthread_rwlock_unlock(&vault->key_lock);
+    pqe__watcher_add(vault);
+}
+
+void
+pqe__handle_add(pqe_vault *vault, pqe__handle *handle)
+{
+    pthread_mutex_lock(&vault->list_lock);
+    handle->vault = vault;
+    handle->prev = NULL;
+    handle->next = vault->handles;
+    if (vault->handles != NULL)
+        vault->handles->prev = handle;
+    vault->handles = handle;
+    pthread_mutex_unlock(&vault->list_lock);
+}
+
+void
+pqe__handle_remove(pqe__handle *handle)
+{
+    pqe_vault *vault = handle->vault;
+
+    pthread_mutex_lock(&vault->list_lock);
+    if (handle->prev != NULL)
+        handle->prev->next = handle->next;
+    else
+        vault->handles = handle->next;
+    if (handle->next != NULL)
+        handle->next->prev = handle->prev;
+    pthread_mutex_unlock(&vault->list_lock);
+}
+
+/* ---- public ---- */
+
+static pqe_status
+attach_backend(pqe_vault *vault, pqe__session *session, pqe_error *err)
+{
+    uint8_t name[32], state[PQE_BACKEND_STATE_MAX], bytes[PQE__HEAD_MAX], tag[PQE__HEAD_TAG_SIZE];
+    size_t name_len, state_len = 0, len, sealed_len;
+    const char *ours = vault->backend->ops->info.name;
+    const uint8_t *sealed;
+    pqe__head head;
+    pqe_status status = pqe__store_begin(vault->store, false, err);
+
+    if (status != PQE_OK)
+        return status;
+    status = pqe__store_get_head(vault->store, bytes, &len, tag, err);
+    if (status == PQE_OK)
+        status = pqe__head_decode(bytes, len, &head, &sealed, &sealed_len, err);
+    if (status == PQE_OK)
+        status = pqe__store_get_item(vault->store, PQE__ITEM_BACKEND_NAME, name, sizeof name, &name_len, err);
+    if (status == PQE_OK)
+        status = pqe__store_get_item(vault->store, PQE__ITEM_BACKEND_STATE, state, sizeof state, &state_len, err);
+    pqe__store_rollback(vault->store);
+    if (status == PQE_OK && (name_len != strlen(ours) || memcmp(name, ours, name_len) != 0))
+        status = pqe__fail(err, PQE_E_DENIED, PQE_ORIGIN_BACKEND, 0,
+                           "the vault's device key is not held by the \"%s\" backend", ours);
+    if (status == PQE_OK)
+        status = pqe__backend_attach(vault->backend, head.vault_id, state, state_len, &session->backend_key, err);
+    return status;
+}
+
+pqe_status
+pqe_vault_unlock(pqe_vault *vault, uint32_t ttl_seconds, pqe_error *err)
+{
+    pqe__session *session;
+    pqe_status status = pqe__vault_usable(vault, err);
+
+    if (status != PQE_OK || (status = pqe__watcher_start(err)) != PQE_OK)
+        return status;
+    if ((session = calloc(1, sizeof *session)) == NULL)
+        return pqe__fail_nomem(err);
+    pthread_mutex_lock(&vault->db_lock);
+    status = attach_backend(vault, session, err);
+    if (status == PQE_OK)
+        status = pqe__store_begin(vault->store, false, err);
+    if (status == PQE_OK) {
+        status = pqe__session_load(vault, session, err);
+        pqe__store_rollback(vault->store);
+    }
+    if (status == PQE_OK)
+        status = pqe__collect_orphans(vault, err);
+    if (status == PQE_OK)
+        pqe__session_start(vault, session, ttl_seconds);
+    else
+        pqe__session_free(vault->backend, &session);
+    pthread_mutex_unlock(&vault->db_lock);
+    return status;
+}
+
+void
+pqe_vault_lock(pqe_vault *vault)
+{
+    if (pqe__vault_usable(vault, NULL) == PQE_OK)
+        pqe__session_check_expiry(vault, true);
+}
+
+uint32_t
+pqe_vault_ttl(pqe_vault *vault)
+{
+    uint64_t left;
+
+    if (pqe__vault_usable(vault, NULL) != PQE_OK)
+        return 0;
+    left = pqe__session_check_expiry(vault, false);
+    return (uint32_t)((left + 999999999u) / 1000000000u);
+}
+
+bool
+pqe_vault_is_unlocked(pqe_vault *vault)
+{
+    return pqe_vault_ttl(vault) != 0;
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Transactions of an unlocked vault: the head is verified at their start and written anew at the end of a change. */
+#include "vault/internal.h"
+
+#include <string.h>
+
+/* Another process rotated: take the new keys from the same backend. key_lock is held for reading on entry and exit. */
+static pqe_status
+reload_keys(pqe__txn *txn, pqe_error *err)
+{
+    pqe_vault *v = txn->vault;
+    pqe_status status = PQE_OK;
+
+    pqe__session_leave(v);
+    pthread_rwlock_wrlock(&v->key_lock);
+    if (v->session == NULL)
+        status = pqe__locked(err);
+    else
+        status = pqe__session_load(v, v->session, err);
+    pthread_rwlock_unlock(&v->key_lock);
+    txn->keys_held = false;
+    return status == PQE_OK ? pqe__txn_resume(txn, err) : status;
+}
+
+pqe_status
+pqe__txn_begin(pqe_vault *vault, bool write, pqe__txn *txn, pqe_error *err)
+{
+    bool reload = false;
+    pqe_status status = pqe__vault_usable(vault, err);
+
+    memset(txn, 0, sizeof *txn);
+    if (status != PQE_OK)
+        return status;
+    txn->vault = vault;
+    txn->write = write;
+    pthread_mutex_lock(&vault->db_lock);
+    /* Locked is said before anything is waited for. */
+    status = pqe__txn_resume(txn, err);
+    pqe__txn_pause(txn);
+    if (status == PQE_OK)
+        status = pqe__store_begin(vault->store, write, err);
+    if (status == PQE_OK)
+        status = pqe__txn_resume(txn, err);
+    if (status == PQE_OK)
+        status = pqe__session_read_head(vault, vault->session, &txn->head, &reload, err);
+    if (status == PQE_OK && reload) {
+        status = reload_keys(txn, err);
+        if (status == PQE_OK)
+            status = pqe__session_read_head(vault, vault->session, &txn->head, &reload, err);
+        if (status == PQE_OK && reload)
+            status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "the vault's head is damaged");
+    }
+    if (status != PQE_OK)
+        pqe__txn_abort(txn);
+    return status;
+}
+
+void
+pqe__txn_pause(pqe__txn *txn)
+{
+    if (txn->keys_held)
+        pqe__session_leave(txn->vault);
+    txn->keys_held = false;
+}
+
+pqe_status
+pqe__txn_resume(pqe__txn *txn, pqe_error *err)
+{
+    pqe_status status = pqe__session_enter(txn->vault, err);
+
+    txn->keys_held = status == PQE_OK;
+    return status;
+}
+
+void
+pqe__txn_abort(pqe__txn *txn)
+{
+    if (txn->vault == NULL)
+        return;
+    pqe__txn_pause(txn);
+    pqe__store_rollback(txn->vault->store);
+    pthread_mutex_unlock(&txn->vault->db_lock);
+    txn->vault = NULL;
+}
+
+pqe_status
+pqe__txn_write_head(pqe__txn *txn, const pqe__keys *keys, pqe_error *err)
+{
+    pqe__session *session = txn->vault->session;
+
+    txn->head.generation++;
+    return pqe__head_write(txn->vault->store, keys, &txn->head, &session->priv, err);
+}
+
+pqe_status
+pqe__txn_commit(pqe__txn *txn, bool *outcome_known, pqe_error *err)
+{
+    pqe_status status;
+
+    *outcome_known = true;
+    pqe__txn_pause(txn);
+    status = pqe__store_commit(txn->vault->store, err);
+    if (status != PQE_OK && txn->write)
+        *outcome_known = false;
+    pthread_mutex_unlock(&txn->vault->db_lock);
+    txn->vault = NULL;
+    return status;
+}
+
+pqe_status
+pqe__head_write(pqe__store *store, const pqe__keys *keys, const pqe__head *head, const pqe__head_private *priv,
+                pqe_error *err)
+{
+    uint8_t plain[PQE__HEAD_PRIVATE_MAX - PQE__BOX_OVERHEAD], bytes[PQE__HEAD_MAX], tag[PQE__HEAD_TAG_SIZE];
+    uint8_t aad[PQE__LABEL_MAX];
+    pqe__wcur p = pqe__wcur_init(plain, sizeof plain), c = pqe__wcur_init(bytes, sizeof bytes);
+    size_t aad_len = pqe__labelled(aad, "pqc-enclave head v1", keys->vault_id, NULL), len;
+    pqe_status status = pqe__head_encode_private(priv, &p, err);
+
+    if (status != PQE_OK)
+        return status;
+    pqe__head_encode_public(head, bytes);
+    c.pos = PQE__HEAD_PUBLIC_SIZE;
+    pqe__put_u32(&c, (uint32_t)(p.pos + PQE__BOX_OVERHEAD));
+    len = c.pos + p.pos + PQE__BOX_OVERHEAD;
+    status = pqe__box_seal(keys->head_aead, aad, aad_len, plain, p.pos, bytes + c.pos, err);
+    if (status == PQE_OK)
+        status = pqe__hmac_sha256(keys->secret->origin, sizeof keys->secret->origin, bytes, len, tag, err);
+    if (status == PQE_OK)
+        status = pqe__store_put_head(store, bytes, len, tag, err);
+    return status;
+}
+
+pqe_status
+pqe__collect_orphans(pqe_vault *vault, pqe_error *err)
+{
+    pqe_status status;
+
+    if (!pqe__body_pending(vault->store))
+        return PQE_OK;
+    if ((status = pqe__store_begin(vault->store, true, err)) != PQE_OK)
+        return status;
+    status = pqe__body_collect(vault->store, err);
+    if (status == PQE_OK)
+        return pqe__store_commit(vault->store, err);
+    pqe__store_rollback(vault->store);
+    return status;
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Verifying: the index against the head, then every body chunk by chunk with its content hash recomputed. */
+#include "vault/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BUFFER ((size_t)1 << 20)
+
+typedef struct verification {
+    pqe_vault *vault;
+    pqe_verify_fn fn;
+    void *user;
+    pqe_verify_summary summary;
+    pqe_status first; /* status of the first damage found */
+    pqe_error first_error;
+    bool stopped;
+} verification;
+
+static pqe_status
+report(verification *v, pqe_status status, const pqe_artifact *artifact, const pqe_error *error, uint64_t bytes,
+       pqe_error *err)
+{
+    pqe_finding finding = {.status = status, .artifact = artifact, .bytes = bytes};
+
+    finding.message = status == PQE_OK ? "" : error->message;
+    v->summary.bytes += bytes;
+    if (status != PQE_OK) {
+        v->summary.damaged++;
+        if (v->first == PQE_OK) {
+            v->first = status;
+            v->first_error = *error;
+        }
+    }
+    if (v->fn == NULL || v->fn(v->user, &finding))
+        return PQE_OK;
+    v->stopped = true;
+    return pqe__fail(err, PQE_E_CANCELLED, PQE_ORIGIN_API, 0, "the verification was stopped");
+}
+
+/* These say nothing about the artifact and end the verification. */
+static bool
+is_about_us(pqe_status status)
+{
+    return status == PQE_E_LOCKED || status == PQE_E_NOMEM || status == PQE_E_CANCELLED || status == PQE_E_BUSY ||
+           status == PQE_E_ARGUMENT || status == PQE_E_CRYPTO;
+}
+
+/* ---- one artifact ---- */
+
+static pqe_status
+read_and_hash(pqe_reader *r, uint64_t *bytes, pqe_error *err)
+{
+    uint8_t *buf = malloc(BUFFER), digest[32];
+    char hex[65];
+    pqe__hash *hash = NULL;
+    size_t got = 0;
+    pqe_status status = buf != NULL ? pqe__hash_new(PQE__SHA3_256, &hash, err) : pqe__fail_nomem(err);
+
+    *bytes = 0;
+    while (status == PQE_OK && (status = pqe_reader_read(r, buf, BUFFER, &got, err)) == PQE_OK && got > 0) {
+        status = pqe__hash_update(hash, buf, got, err);
+        *bytes += got;
+    }
+    if (status == PQE_OK)
+        status = pqe__hash_final(hash, digest, err);
+    if (status == PQE_OK) {
+        pqe__hex_encode(digest, sizeof digest, hex);
+        if (strcmp(hex, pqe_reader_artifact(r)->content_hash) != 0)
+            status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_FORMAT, 0, "the content does not have the recorded hash");
+    }
+    pqe__hash_free(&hash);
+    if (buf != NULL)
+        pqe__wipe(buf, BUFFER);
+    free(buf);
+    return status;
+}
+
+static pqe_status
+verify_artifact(verification *v, const char *name_or_id, bool may_be_gone, pqe_error *err)
+{
+    pqe_reader *r = NULL;
+    pqe_artifact *artifact = NULL;
+    pqe_error error = {0};
+    uint64_t bytes = 0;
+    pqe_status status = pqe_reader_open(v->vault, name_or_id, &r, &error);
+
+    if (status == PQE_OK)
+        status = read_and_hash(r, &bytes, &error);
+    if (status == PQE_E_NOT_FOUND && may_be_gone)
+        return PQE_OK; /* removed or replaced since the index was read */
+    if (status == PQE_E_NOT_FOUND || is_about_us(status)) {
+        pqe_reader_close(&r);
+        return pqe__fail(err, status, error.origin, error.native, "%s", error.message);
+    }
+    v->summary.artifacts++;
+    /* Where only the body is damaged the metadata still say whose it is. */
+    if (r == NULL && pqe_info(v->vault, name_or_id, &artifact, NULL) != PQE_OK)
+        artifact = NULL;
+    status = report(v, status, r != NULL ? pqe_reader_artifact(r) : artifact, &error, bytes, err);
+    pqe_artifact_free(&artifact);
+    pqe_reader_close(&r);
+    return status;
+}
+
+/* ---- the index ---- */
+
+typedef struct index_check {
+    verification *v;
+    pqe__txn *txn;
+    uint8_t (*ids)[PQE__ID_SIZE];
+    size_t count, capacity;
+    uint64_t name_entries, id_entries;
+} index_check;
+
+static pqe_status
+remember_id(index_check *c, const uint8_t id[PQE__ID_SIZE], pqe_error *err)
+{
+    if (c->count == c->capacity) {
+        size_t capacity = c->capacity != 0 ? 2 * c->capacity : 64;
+        void *grown = reallocarray(c->ids, capacity, sizeof *c->ids);
+        if (grown == NULL)
+            return pqe__fail_nomem(err);
+        c->ids = grown;
+        c->capacity = capacity;
+    }
+    memcpy(c->ids[c->count++], id, PQE__ID_SIZE);
+    return PQE_OK;
+}
+
+static pqe_status
+check_secret(index_check *c, const pqe__entry *entry, pqe_error *err)
+{
+    pqe__secret_row row;
+    pqe_status status = pqe__secret_fetch(c->txn->vault->store, entry->rowid, &row, err);
+
+    if (status == PQE_OK && memcmp(row.digest, entry->digest, sizeof row.digest) != 0)
+        status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "a session secret was altered");
+    return status;
+}
+
+static pqe_status
+check_entry(void *user, const pqe__entry *entry, pqe_error *err)
+{
+    index_check *c = user;
+    pqe__found f = {0};
+    pqe_error error = {0};
+    pqe_status status;
+
+    c->name_entries += entry->kind == PQE__ENTRY_NAME;
+    c->id_entries += entry->kind == PQE__ENTRY_ID;
+    if (entry->kind == PQE__ENTRY_SECRET) {
+        status = check_secret(c, entry, &error);
+    } else {
+        status = pqe__find_entry(c->txn, entry, false, &f, &error);
+        if (status == PQE_OK && entry->kind == PQE__ENTRY_NAME)
+            status = remember_id(c, f.record.artifact_id, &error);
+        pqe__found_free(&f);
+    }
+    if (status == PQE_OK)
+        return PQE_OK;
+    if (is_about_us(status))
+        return pqe__fail(err, status, error.origin, error.native, "%s", error.message);
+    return report(c->v, status, NULL, &error, 0, err);
+}
+
+static pqe_status
+report_if_damaged(verification *v, pqe_status status, const pqe_error *error, pqe_error *err)
+{
+    if (status == PQE_OK)
+        return PQE_OK;
+    if (is_about_us(status) || v->stopped)
+        return pqe__fail(err, status, error->origin, error->native, "%s", error->message);
+    return report(v, status, NULL, error, 0, err);
+}
+
+static pqe_status
+check_index(index_check *c, pqe_error *err)
+{
+    const uint8_t *root = c->txn->head.index_root;
+    pqe__store *store = c->txn->vault->store;
+    pqe_error error = {0};
+    uint64_t rows = 0;
+    pqe_status status = report_if_damaged(c->v, pqe__tree_walk(store, root, check_entry, c, &error), &error, err);
+
+    if (status == PQE_OK)
+        status = report_if_damaged(c->v, pqe__tree_check_nodes(store, root, &error), &error, err);
+    if (status == PQE_OK)
+        status = report_if_damaged(c->v, pqe__row_count(store, &rows, &error), &error, err);
+    if (status == PQE_OK && (c->name_entries != c->txn->head.artifact_count ||
+                             c->id_entries != c->txn->head.artifact_count || rows != c->txn->head.artifact_count)) {
+        pqe__fail(&error, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "the index holds another number of artifacts than its head says");
+        status = report(c->v, PQE_E_TAMPERED, NULL, &error, 0, err);
+    }
+    if (status == PQE_OK)
+        status = report_if_damaged(c->v, pqe__body_count_orphans(store, &c->v->summary.orphans, &error), &error, err);
+    return status;
+}
+
+static pqe_status
+verify_all(verification *v, pqe_error *err)
+{
+    pqe__txn txn;
+    index_check c = {.v = v, .txn = &txn};
+    pqe_error error = {0};
+    pqe_status status = pqe__txn_begin(v->vault, false, &txn, &error);
+
+    if (status != PQE_OK) /* a head that does not verify vouches for nothing below it */
+        return report_if_damaged(v, status, &error, err);
+    status = check_index(&c, err);
+    pqe__txn_abort(&txn);
+    for (size_t i = 0; i < c.count && status == PQE_OK; i++) {
+        char id[PQE_ARTIFACT_ID_SIZE], hex[2 * PQE__ID_SIZE + 1];
+        pqe__hex_encode(c.ids[i], PQE__ID_SIZE, hex);
+        snprintf(id, sizeof id, "urn:pqc-enclave-art:%s", hex);
+        status = verify_artifact(v, id, true, err);
+    }
+    free(c.ids);
+    return status;
+}
+
+pqe_status
+pqe_verify(pqe_vault *vault, const char *name_or_id, pqe_verify_fn fn, void *user, pqe_verify_summary *summary,
+           pqe_error *err)
+{
+    verification v = {.vault = vault, .fn = fn, .user = user};
+    pqe_status status = pqe__vault_usable(vault, err);
+
+    if (summary != NULL)
+        memset(summary, 0, sizeof *summary);
+    if (status == PQE_OK && name_or_id != NULL)
+        status = pqe__check_name(name_or_id, err);
+    if (status == PQE_OK)
+        status = name_or_id != NULL ? verify_artifact(&v, name_or_id, false, err) : verify_all(&v, err);
+    if (summary != NULL)
+        *summary = v.summary;
+    if (status == PQE_OK && v.first != PQE_OK)
+        status = pqe__fail(err, v.first, v.first_error.origin, v.first_error.native, "%s", v.first_error.message);
+    return status;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The fail-the-Nth-call decorator. */
+#include "backend/faulty.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+
+static const pqe_backend_ops *inner;
+static pqe_backend_ops table;
+static atomic_uint calls;
+static atomic_uint fail_at;
+
+void
+faulty_arm(unsigned n)
+{
+    atomic_store(&calls, 0);
+    atomic_store(&fail_at, n);
+}
+
+unsigned
+faulty_calls(void)
+{
+    return atomic_load(&calls);
+}
+
+static bool
+fails(pqe_error *err)
+{
+    unsigned n = atomic_fetch_add(&calls, 1) + 1;
+
+    if (n != atomic_load(&fail_at))
+        return false;
+    if (err != NULL) {
+        *err = (pqe_error){.status = PQE_E_BACKEND, .origin = PQE_ORIGIN_DEVICE, .native = n};
+        snprintf(err->message, sizeof err->message, "call %u failed on purpose", n);
+    }
+    return true;
+}
+
+static pqe_status
+faulty_open(const char *config, const pqe_backend_opts *opts, void **self, pqe_error *err)
+{
+    return fails(err) ? PQE_E_BACKEND : inner->open(config, opts, self, err);
+}
+
+static void
+faulty_close(void *self)
+{
+    inner->close(self);
+}
+
+static pqe_status
+faulty_enrol(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], pqe_blob *state, void **key, pqe_error *err)
+{
+    return fails(err) ? PQE_E_BACKEND : inner->enrol(self, vault_id, state, key, err);
+}
+
+static void
+faulty_discard(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], void *key)
+{
+    inner->discard(self, vault_id, key);
+}
+
+static pqe_status
+faulty_attach(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], const uint8_t *state, size_t state_len, void **key,
+              pqe_error *err)
+{
+    return fails(err) ? PQE_E_BACKEND : inner->attach(self, vault_id, state, state_len, key, err);
+}
+
+static void
+faulty_detach(void *self, void *key)
+{
+    inner->detach(self, key);
+}
+
+static pqe_status
+faulty_seal(void *self, void *key, const uint8_t *aad, size_t aad_len, const uint8_t *secret, size_t secret_len,
+            pqe_blob *sealed, pqe_error *err)
+{
+    return fails(err) ? PQE_E_BACKEND : inner->seal(self, key, aad, aad_len, secret, secret_len, sealed, err);
+}
+
+static pqe_status
+faulty_unseal(void *self, void *key, const uint8_t *aad, size_t aad_len, const uint8_t *sealed, size_t sealed_len,
+              pqe_blob *secret, pqe_error *err)
+{
+    return fails(err) ? PQE_E_BACKEND : inner->unseal(self, key, aad, aad_len, sealed, sealed_len, secret, err);
+}
+
+static const char *
+faulty_key_source(const uint8_t *state, size_t state_len)
+{
+    return inner->key_source(state, state_len);
+}
+
+static pqe_status
+faulty_change_passphrase(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], void *key, const uint8_t *state,
+                         size_t state_len, pqe_blob *new_state, pqe_error *err)
+{
+    return fails(err) ? PQE_E_BACKEND : inner->change_passphrase(self, vault_id, key, state, state_len, new_state, err);
+}
+
+const pqe_backend_ops *
+faulty_wrap(const pqe_backend_ops *ops)
+{
+    faulty_arm(0);
+    if (ops == &table)
+        return &table;
+    inner = ops;
+    table = (pqe_backend_ops){
+        .magic = PQE_BACKEND_MAGIC,
+        .abi = PQE_BACKEND_ABI,
+        .size = sizeof table,
+        .info = ops->info,
+        .open = faulty_open,
+        .close = faulty_close,
+        .enrol = faulty_enrol,
+        .discard = ops->discard != NULL ? faulty_discard : NULL,
+        .attach = faulty_attach,
+        .detach = faulty_detach,
+        .seal = faulty_seal,
+        .unseal = faulty_unseal,
+        .key_source = faulty_key_source,
+        .change_passphrase = ops->change_passphrase != NULL ? faulty_change_passphrase : NULL,
+    };
+    return &table;
+}
