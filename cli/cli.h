@@ -26,8 +26,8 @@ enum {
     CLI_EXIT_DENIED = 4,
     CLI_EXIT_TAMPERED = 5,
     CLI_EXIT_UNAVAILABLE = 6,
-    CLI_EXIT_EXEC_FAILED = 125,   /**< every failure of `exec` itself, as env(1) has it */
-    CLI_EXIT_CANNOT_RUN = 126,    /**< `exec`: CMD was found but cannot be run */
+    CLI_EXIT_EXEC_FAILED = 125,    /**< every failure of `exec` itself, as env(1) has it */
+    CLI_EXIT_CANNOT_RUN = 126,     /**< `exec`: CMD was found but cannot be run */
     CLI_EXIT_NO_SUCH_COMMAND = 127 /**< `exec`: CMD was not found */
 };
 

@@ -26,8 +26,7 @@ doctor_say(doctor *d, doctor_level level, const char *check, const char *advice,
     d->failures += level == DOCTOR_FAIL;
     if (d->c->json) {
         json_array_append_new(d->checks, json_pack("{s:s, s:s, s:o, s:o}", "check", check, "level", levels[level],
-                                                   "message", cli_json_text(message), "advice",
-                                                   cli_json_text(advice)));
+                                                   "message", cli_json_text(message), "advice", cli_json_text(advice)));
         return;
     }
     if (d->c->quiet && level == DOCTOR_OK)
@@ -64,8 +63,8 @@ static void
 check_unlock(doctor *d)
 {
     cli *c = d->c;
-    pqe_backend_opts backend_opts = {.size = sizeof backend_opts, .passphrase = cli_passphrase_read,
-                                     .user = &c->passphrase};
+    pqe_backend_opts backend_opts = {
+        .size = sizeof backend_opts, .passphrase = cli_passphrase_read, .user = &c->passphrase};
     pqe_vault_opts opts = {.size = sizeof opts, .dir = c->vault_dir, .read_only = true};
     const char *key_file = cli_option_value(c, "key-file");
     pqe_error error = {0};
@@ -145,7 +144,5 @@ run(cli *c)
     return cli_fail(c, PQE_E_STATE, "doctor", NULL, "a check failed", "see the lines marked fail");
 }
 
-const cli_command cli_cmd_doctor = {.name = "doctor",
-                                    .operands = "",
-                                    .summary = "check the vault and this machine for weak spots",
-                                    .run = run};
+const cli_command cli_cmd_doctor = {
+    .name = "doctor", .operands = "", .summary = "check the vault and this machine for weak spots", .run = run};

@@ -26,8 +26,8 @@ static void
 print_command(const cli_command *command)
 {
     printf("usage: " CLI_NAME " %s%s%s%s%s\n\n%s\n", command->name, command->options != NULL ? " [OPTION]..." : "",
-           command->operands[0] != '\0' ? " " : "", command->operands,
-           command->takes_command ? " -- CMD [ARG]..." : "", command->summary);
+           command->operands[0] != '\0' ? " " : "", command->operands, command->takes_command ? " -- CMD [ARG]..." : "",
+           command->summary);
     print_options("options", command->options);
     print_options("global options", cli_global_options);
 }
@@ -81,8 +81,8 @@ cli_print_help(cli *c, const cli_command *command)
     for (size_t i = 0; cli_commands[i] != NULL; i++)
         if (command == NULL || command == cli_commands[i])
             json_array_append_new(all, command_to_json(cli_commands[i]));
-    return cli_json_print(c, json_pack("{s:o, s:o}", "commands", all, "global_options",
-                                       options_to_json(cli_global_options)));
+    return cli_json_print(
+        c, json_pack("{s:o, s:o}", "commands", all, "global_options", options_to_json(cli_global_options)));
 }
 
 /* "key" finds "key show" too where it is the only one. */

@@ -20,8 +20,8 @@ run(cli *c)
     if (pqe_grant_public_key(c->vault, pem, sizeof pem, &len, &error) != PQE_OK)
         return cli_report(c, "cannot show the key of", c->vault_dir, &error);
     if (c->json)
-        return cli_json_print(c, json_pack("{s:s, s:s, s:s}", "vault_id", c->facts.vault_id, "suite", c->facts.suite,
-                                           "public_key", pem));
+        return cli_json_print(
+            c, json_pack("{s:s, s:s, s:s}", "vault_id", c->facts.vault_id, "suite", c->facts.suite, "public_key", pem));
     fputs(pem, stdout);
     return 0;
 }

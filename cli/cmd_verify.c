@@ -83,10 +83,10 @@ print_summary(cli *c, const pqe_verify_summary *s, json_t *findings)
     char size[16];
 
     if (c->json)
-        return cli_json_print(c, json_pack("{s:b, s:I, s:I, s:I, s:I, s:O}", "sound", (int)(s->damaged == 0),
-                                           "artifacts", (json_int_t)s->artifacts, "damaged", (json_int_t)s->damaged,
-                                           "bytes", (json_int_t)s->bytes, "orphans", (json_int_t)s->orphans,
-                                           "findings", findings));
+        return cli_json_print(c,
+                              json_pack("{s:b, s:I, s:I, s:I, s:I, s:O}", "sound", (int)(s->damaged == 0), "artifacts",
+                                        (json_int_t)s->artifacts, "damaged", (json_int_t)s->damaged, "bytes",
+                                        (json_int_t)s->bytes, "orphans", (json_int_t)s->orphans, "findings", findings));
     if (c->quiet)
         return 0;
     cli_format_size(s->bytes, size);

@@ -20,10 +20,9 @@ static const struct {
     const char *name;
     bool is_remote; /* else it forgets */
 } file_systems[] = {
-    {TMPFS_MAGIC, "tmpfs", false},  {0x858458f6, "ramfs", false}, {0x6969, "NFS", true},
-    {0x517b, "SMB", true},          {0xff534d42, "CIFS", true},   {0xfe534d42, "SMB2", true},
-    {0x01021997, "9p", true},       {0x00c36400, "Ceph", true},   {0x5346414f, "AFS", true},
-    {0x65735546, "FUSE", true},
+    {TMPFS_MAGIC, "tmpfs", false}, {0x858458f6, "ramfs", false}, {0x6969, "NFS", true},    {0x517b, "SMB", true},
+    {0xff534d42, "CIFS", true},    {0xfe534d42, "SMB2", true},   {0x01021997, "9p", true}, {0x00c36400, "Ceph", true},
+    {0x5346414f, "AFS", true},     {0x65735546, "FUSE", true},
 };
 
 static void
@@ -63,8 +62,8 @@ check_mode(doctor *d, const char *check, const char *what, const char *path)
         doctor_say(d, DOCTOR_WARN, check, "run as its owner", "%s %s belongs to another user (uid %u)", what, path,
                    (unsigned)st.st_uid);
     else if ((st.st_mode & 022) != 0)
-        doctor_say(d, DOCTOR_FAIL, check, "chmod go= it", "%s %s can be changed by other users (mode %04o)", what,
-                   path, (unsigned)(st.st_mode & 07777));
+        doctor_say(d, DOCTOR_FAIL, check, "chmod go= it", "%s %s can be changed by other users (mode %04o)", what, path,
+                   (unsigned)(st.st_mode & 07777));
     else if ((st.st_mode & 077) != 0)
         doctor_say(d, S_ISDIR(st.st_mode) ? DOCTOR_WARN : DOCTOR_FAIL, check, "chmod go= it",
                    "%s %s can be read by other users (mode %04o)", what, path, (unsigned)(st.st_mode & 07777));

@@ -62,11 +62,11 @@ void
 cli_json_error(const char *what, const char *object, const pqe_error *error, const char *why, const char *advice,
                int exit_code)
 {
-    json_t *value = json_pack("{s:{s:i, s:s, s:s, s:I, s:i, s:o, s:o, s:o, s:o}}", "error", "code", (int)error->status,
-                              "name", pqe_status_name(error->status), "origin", pqe_origin_name(error->origin),
-                              "native", (json_int_t)error->native, "exit", exit_code, "what", cli_json_text(what),
-                              "object", cli_json_text(object), "message", cli_json_text(why), "advice",
-                              cli_json_text(advice));
+    json_t *value =
+        json_pack("{s:{s:i, s:s, s:s, s:I, s:i, s:o, s:o, s:o, s:o}}", "error", "code", (int)error->status, "name",
+                  pqe_status_name(error->status), "origin", pqe_origin_name(error->origin), "native",
+                  (json_int_t)error->native, "exit", exit_code, "what", cli_json_text(what), "object",
+                  cli_json_text(object), "message", cli_json_text(why), "advice", cli_json_text(advice));
 
     if (value == NULL || json_dumpf(value, stderr, FORM) != 0)
         fputs("{\"error\":{\"code\":-2,\"name\":\"PQE_E_NOMEM\",\"message\":\"out of memory\"}}", stderr);

@@ -84,8 +84,8 @@ cli_linkdir_create(cli_linkdir *dir)
         errnum = EAGAIN;
         for (int tries = 0; tries < TRIES && errnum == EAGAIN; tries++)
             errnum = make_in(dir);
-        if (errnum == 0 && (size_t)snprintf(dir->path, sizeof dir->path, "%s/%s", place(i), dir->name) >=
-                               sizeof dir->path)
+        if (errnum == 0 &&
+            (size_t)snprintf(dir->path, sizeof dir->path, "%s/%s", place(i), dir->name) >= sizeof dir->path)
             errnum = ENAMETOOLONG;
         if (errnum == 0)
             return 0;

@@ -13,9 +13,21 @@
 #include "session.h"
 
 const cli_command *const cli_commands[] = {
-    &cli_cmd_init,   &cli_cmd_put,     &cli_cmd_get,      &cli_cmd_list,       &cli_cmd_info,
-    &cli_cmd_rm,     &cli_cmd_verify,  &cli_cmd_exec,     &cli_cmd_key_show,   &cli_cmd_rotate,
-    &cli_cmd_doctor, &cli_cmd_backends, &cli_cmd_passphrase_change, &cli_cmd_completion, &cli_cmd_help,
+    &cli_cmd_init,
+    &cli_cmd_put,
+    &cli_cmd_get,
+    &cli_cmd_list,
+    &cli_cmd_info,
+    &cli_cmd_rm,
+    &cli_cmd_verify,
+    &cli_cmd_exec,
+    &cli_cmd_key_show,
+    &cli_cmd_rotate,
+    &cli_cmd_doctor,
+    &cli_cmd_backends,
+    &cli_cmd_passphrase_change,
+    &cli_cmd_completion,
+    &cli_cmd_help,
     NULL,
 };
 

@@ -47,7 +47,8 @@ decrypt(pqe_reader *reader, uint8_t *to, size_t size, cli_progress *progress, pq
         return error->status;
     if (at == size && n == 0)
         return PQE_OK;
-    *error = (pqe_error){.status = PQE_E_TAMPERED, .origin = PQE_ORIGIN_API,
+    *error = (pqe_error){.status = PQE_E_TAMPERED,
+                         .origin = PQE_ORIGIN_API,
                          .message = "the content has another size than its record says"};
     return error->status;
 }

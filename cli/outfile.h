@@ -9,8 +9,8 @@
 #include <stdbool.h>
 
 typedef struct cli_outfile {
-    int fd;          /**< write here */
-    int dir;         /**< of the file; -1 if written in place */
+    int fd;           /**< write here */
+    int dir;          /**< of the file; -1 if written in place */
     const char *base; /**< name in `dir` */
     char temporary[40];
     bool is_named; /**< `temporary` exists */

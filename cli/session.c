@@ -3,20 +3,34 @@
 #include "session.h"
 
 #include <errno.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "report.h"
 
 /* One command is one session. It ends with the process, so its time only has to outlast the longest copy. */
 #define SESSION_SECONDS (30u * 24 * 3600)
 
-/* $`variable`/rest, else $HOME/`fallback`/rest. The XDG specification has relative paths ignored. */
+static const char *
+home_directory(void)
+{
+    const char *home = getenv("HOME");
+    const struct passwd *user;
+
+    if (home != NULL && home[0] == '/')
+        return home;
+    user = getpwuid(geteuid());
+    return user != NULL ? user->pw_dir : NULL;
+}
+
+/* $`variable`/rest, else `fallback`/rest in the home directory. The XDG specification has relative paths ignored. */
 static char *
 xdg_path(const char *variable, const char *fallback, const char *rest)
 {
-    const char *base = getenv(variable), *home = getenv("HOME");
+    const char *base = getenv(variable), *home = home_directory();
     char *path = NULL;
     int n;
 

@@ -13,6 +13,7 @@ struct pqe_writer {
     pqe__handle handle;
     pqe__record record;
     char *strings;        /* what the record's texts point into */
+    size_t strings_len;
     uint8_t *dek;         /* locked memory */
     pqe__body_writer *body;
     pqe__hash *hash;
@@ -59,6 +60,7 @@ copy_opts(pqe_writer *w, const pqe_put_opts *given, pqe_error *err)
         size += text_len(o.tags[i]);
     if ((w->strings = at = malloc(size)) == NULL)
         return pqe__fail_nomem(err);
+    w->strings_len = size;
     w->record.kind = o.kind;
     w->record.name = keep_text(&at, o.name);
     w->record.version = keep_text(&at, o.version);
@@ -135,8 +137,7 @@ writer_free(pqe_writer *w)
         if (w->has_file)
             pqe__body_discard(vault->store, &w->file);
     }
-    if (w->strings != NULL)
-        pqe__wipe(w->strings, strlen(w->strings));
+    pqe__wipe(w->strings, w->strings_len);
     free(w->strings);
     free(w->inline_body);
     free(w);
