@@ -8,8 +8,7 @@
 
 /**
  * Decrypts what `reader` has into a memory file that nobody can change any more (F_SEAL_WRITE, GROW, SHRINK, SEAL), its
- * position at the start. The pages are filled in place: there is no other copy. 0, or the exit code of an error
- * reported about `name`.
+ * position at the start. 0, or the exit code of an error reported about `name`.
  */
 int cli_memfd_fill(cli *c, const char *name, pqe_reader *reader, cli_progress *progress, int *out);
 

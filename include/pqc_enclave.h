@@ -166,11 +166,11 @@ typedef struct pqe_vault pqe_vault;
 #define PQE_SUITE_ML_KEM_768 "ml-kem-768"
 
 typedef struct pqe_vault_opts {
-    size_t size;          /**< sizeof(pqe_vault_opts) */
-    const char *dir;      /**< the vault's directory; NULL: a vault in memory (needs no backend but works with any) */
-    pqe_backend *backend; /**< required; not owned */
-    bool create;          /**< true: make a new vault; fails with PQE_E_EXISTS if there is one */
-    bool read_only;       /**< true: never write, whatever the media allow */
+    size_t size;           /**< sizeof(pqe_vault_opts) */
+    const char *dir;       /**< the vault's directory; NULL: a vault in memory (needs no backend but works with any) */
+    pqe_backend *backend;  /**< required; not owned */
+    bool create;           /**< true: make a new vault; fails with PQE_E_EXISTS if there is one */
+    bool read_only;        /**< true: never write, whatever the media allow */
     const char *device_id; /**< create only: metadata field device_id of artifacts; NULL: "pqe-" + vault id in hex */
     uint32_t busy_timeout_ms; /**< how long a writer waits for another process; 0: 60,000 */
 } pqe_vault_opts;
@@ -207,14 +207,14 @@ PQE_API uint32_t pqe_vault_ttl(pqe_vault *vault);
 
 /** What can be read of a vault without any key. Nothing of it is authenticated before unlock. */
 typedef struct pqe_vault_info {
-    char vault_id[33];         /**< 32 lower-case hex digits */
-    char backend[32];          /**< name of the backend that holds the device key */
-    char suite[16];            /**< "ml-kem-768" */
-    char key_source[32];       /**< the backend's word for what opens it: "key-file", "passphrase", "process" */
-    uint32_t format_version;   /**< 1 */
-    uint64_t generation;       /**< grows by one with every committed change */
+    char vault_id[33];       /**< 32 lower-case hex digits */
+    char backend[32];        /**< name of the backend that holds the device key */
+    char suite[16];          /**< "ml-kem-768" */
+    char key_source[32];     /**< the backend's word for what opens it: "key-file", "passphrase", "process" */
+    uint32_t format_version; /**< 1 */
+    uint64_t generation;     /**< grows by one with every committed change */
     uint64_t artifact_count;
-    bool read_only;            /**< this handle cannot write (pqe_vault_get_info() only) */
+    bool read_only; /**< this handle cannot write (pqe_vault_get_info() only) */
 } pqe_vault_info;
 
 /** Reads the facts above from a vault's directory without opening it. Errors as pqe_vault_open(). */
@@ -243,12 +243,12 @@ PQE_API const char *pqe_kind_name(pqe_kind kind);
 /** Finds a kind by its name. Returns false if there is none. */
 PQE_API bool pqe_kind_from_name(const char *name, pqe_kind *out);
 
-#define PQE_NAME_MAX 1024           /**< bytes of an artifact's name, at least 1 */
-#define PQE_FIELD_MAX 1024          /**< bytes of version, app_bundle_id, model_did */
-#define PQE_TAG_MAX 256             /**< bytes of one tag */
-#define PQE_TAGS_MAX 64             /**< number of tags */
-#define PQE_DESCRIPTION_MAX 16384   /**< bytes of a description */
-#define PQE_ARTIFACT_ID_SIZE 56     /**< "urn:pqc-enclave-art:" + 32 hex digits + NUL, rounded up */
+#define PQE_NAME_MAX 1024         /**< bytes of an artifact's name, at least 1 */
+#define PQE_FIELD_MAX 1024        /**< bytes of version, app_bundle_id, model_did */
+#define PQE_TAG_MAX 256           /**< bytes of one tag */
+#define PQE_TAGS_MAX 64           /**< number of tags */
+#define PQE_DESCRIPTION_MAX 16384 /**< bytes of a description */
+#define PQE_ARTIFACT_ID_SIZE 56   /**< "urn:pqc-enclave-art:" + 32 hex digits + NUL, rounded up */
 
 /**
  * Metadata of one artifact, as decrypted and authenticated. Made by the library; free with pqe_artifact_free()
@@ -258,21 +258,21 @@ typedef struct pqe_artifact {
     char artifact_id[PQE_ARTIFACT_ID_SIZE]; /**< "urn:pqc-enclave-art:<32 hex>" */
     const char *name;
     pqe_kind kind;
-    const char *version;       /**< "" if not given; likewise below */
+    const char *version; /**< "" if not given; likewise below */
     const char *app_bundle_id;
-    uint64_t size_bytes;       /**< of the plaintext */
-    char created_at[32];       /**< ISO 8601, UTC: "2026-01-31T23:59:59Z" */
+    uint64_t size_bytes; /**< of the plaintext */
+    char created_at[32]; /**< ISO 8601, UTC: "2026-01-31T23:59:59Z" */
     const char *device_id;
     const char *model_did;
-    const char *const *tags;   /**< tag_count strings */
+    const char *const *tags; /**< tag_count strings */
     size_t tag_count;
     const char *description;
-    char hash_algorithm[24];   /**< "sha3-256" (FIPS 202) */
-    char content_hash[65];     /**< lower-case hex */
-    char key_id[33];           /**< hex: the session whose wrap key wraps the DEK */
-    char suite[16];            /**< "ml-kem-768" */
-    uint64_t stored_bytes;     /**< ciphertext bytes of the body */
-    bool is_inline;            /**< body kept in the index, not in a file of its own */
+    char hash_algorithm[24]; /**< "sha3-256" (FIPS 202) */
+    char content_hash[65];   /**< lower-case hex */
+    char key_id[33];         /**< hex: the session whose wrap key wraps the DEK */
+    char suite[16];          /**< "ml-kem-768" */
+    uint64_t stored_bytes;   /**< ciphertext bytes of the body */
+    bool is_inline;          /**< body kept in the index, not in a file of its own */
 } pqe_artifact;
 
 /** Wipes and frees what pqe_info(), pqe_writer_finish(), pqe_put() or pqe_get() returned. */
@@ -280,7 +280,7 @@ PQE_API void pqe_artifact_free(pqe_artifact **artifact);
 
 /** What to store beside the content. Strings are copied; NULL means "". */
 typedef struct pqe_put_opts {
-    size_t size; /**< sizeof(pqe_put_opts) */
+    size_t size;      /**< sizeof(pqe_put_opts) */
     const char *name; /**< 1 to PQE_NAME_MAX bytes of valid UTF-8; an artifact of that name is replaced */
     pqe_kind kind;
     const char *version;

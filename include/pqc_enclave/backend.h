@@ -26,10 +26,10 @@ extern "C" {
 #define PQE_CAP_PASSPHRASE 0x2u /**< may be opened by a passphrase; change_passphrase */
 #define PQE_CAP_PERSISTENT 0x4u /**< survives the process */
 
-#define PQE_VAULT_ID_SIZE 16      /**< bytes of a vault id */
+#define PQE_VAULT_ID_SIZE 16       /**< bytes of a vault id */
 #define PQE_BACKEND_STATE_MAX 4096 /**< bytes of public state a backend may keep in the vault */
-#define PQE_SEAL_SECRET_MAX 128   /**< bytes of the largest secret handed to seal */
-#define PQE_SEAL_BLOB_MAX 4096    /**< bytes of the largest sealed blob */
+#define PQE_SEAL_SECRET_MAX 128    /**< bytes of the largest secret handed to seal */
+#define PQE_SEAL_BLOB_MAX 4096     /**< bytes of the largest sealed blob */
 
 /** Bytes that a backend fills: at most `capacity`, `len` says how many. */
 typedef struct pqe_blob {
@@ -62,8 +62,8 @@ typedef struct pqe_backend_ops {
     void (*discard)(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], void *key);
 
     /** Opens the key-encryption key of an existing vault. PQE_E_DENIED for a wrong or missing credential. */
-    pqe_status (*attach)(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], const uint8_t *state,
-                         size_t state_len, void **key, pqe_error *err);
+    pqe_status (*attach)(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], const uint8_t *state, size_t state_len,
+                         void **key, pqe_error *err);
 
     /** Wipes the key. */
     void (*detach)(void *self, void *key);

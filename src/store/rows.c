@@ -78,9 +78,11 @@ copy_row(sqlite3_stmt *stmt, bool with_body, pqe__row *out, pqe_error *err)
 
     out->is_inline = sqlite3_column_type(stmt, 2) == SQLITE_NULL;
     out->record_len = (size_t)sqlite3_column_bytes(stmt, 3);
-    shape = pqe__db_blob(stmt, 0, out->key_id, PQE__ID_SIZE) && pqe__db_blob(stmt, 1, out->dek, PQE__WRAPPED_DEK_SIZE) &&
+    shape = pqe__db_blob(stmt, 0, out->key_id, PQE__ID_SIZE) &&
+            pqe__db_blob(stmt, 1, out->dek, PQE__WRAPPED_DEK_SIZE) &&
             (out->is_inline || pqe__db_blob(stmt, 2, out->file, PQE__ID_SIZE)) &&
-            sqlite3_column_type(stmt, 3) == SQLITE_BLOB && out->record_len <= PQE__RECORD_MAX && body_len <= PQE__INLINE_MAX;
+            sqlite3_column_type(stmt, 3) == SQLITE_BLOB && out->record_len <= PQE__RECORD_MAX &&
+            body_len <= PQE__INLINE_MAX;
     if (with_body)
         shape = shape && (sqlite3_column_type(stmt, 4) == SQLITE_BLOB) == out->is_inline;
     if (!shape)

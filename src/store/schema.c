@@ -99,7 +99,8 @@ pqe__db_stmt(pqe__store *store, pqe__stmt which, pqe_status *status, pqe_error *
 {
     *status = PQE_OK;
     if (store->stmts[which] == NULL) {
-        int rc = sqlite3_prepare_v3(store->db, queries[which], -1, SQLITE_PREPARE_PERSISTENT, &store->stmts[which], NULL);
+        int rc =
+            sqlite3_prepare_v3(store->db, queries[which], -1, SQLITE_PREPARE_PERSISTENT, &store->stmts[which], NULL);
         if (rc != SQLITE_OK) {
             *status = pqe__db_fail(store, rc, "cannot query the index", err);
             return NULL;

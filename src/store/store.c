@@ -347,10 +347,12 @@ pqe__store_get_head(pqe__store *store, uint8_t *buf, size_t *len, uint8_t tag[PQ
     if (stmt == NULL)
         return status;
     if ((rc = sqlite3_step(stmt)) != SQLITE_ROW) {
-        status = rc == SQLITE_DONE ? pqe__db_damaged(err, "it has no head") : pqe__db_fail(store, rc, "cannot read the head", err);
+        status = rc == SQLITE_DONE ? pqe__db_damaged(err, "it has no head")
+                                   : pqe__db_fail(store, rc, "cannot read the head", err);
     } else {
         size_t size = (size_t)sqlite3_column_bytes(stmt, 0);
-        if (size > PQE__HEAD_MAX || !pqe__db_blob(stmt, 0, buf, size) || !pqe__db_blob(stmt, 1, tag, PQE__HEAD_TAG_SIZE))
+        if (size > PQE__HEAD_MAX || !pqe__db_blob(stmt, 0, buf, size) ||
+            !pqe__db_blob(stmt, 1, tag, PQE__HEAD_TAG_SIZE))
             status = pqe__db_damaged(err, "its head is malformed");
         else
             *len = size;

@@ -173,8 +173,8 @@ pqe_status pqe__body_mark(pqe__store *store, const uint8_t name[PQE__ID_SIZE], p
 /** After that commit: removes the file and the mark. `keep` true: the commit did not happen, only the mark goes. */
 void pqe__body_unmark(pqe__store *store, const uint8_t name[PQE__ID_SIZE], bool keep);
 /** Opens a body for reading; *fd belongs to the caller. *missing is set where the file is not there (then PQE_OK). */
-pqe_status pqe__body_open(pqe__store *store, const uint8_t name[PQE__ID_SIZE], int *fd, uint64_t *size,
-                          bool *missing, pqe_error *err);
+pqe_status pqe__body_open(pqe__store *store, const uint8_t name[PQE__ID_SIZE], int *fd, uint64_t *size, bool *missing,
+                          pqe_error *err);
 /** True if there is anything in pending/: cheap. */
 bool pqe__body_pending(pqe__store *store);
 /** Finishes what dead processes left in pending/. In a write transaction. */

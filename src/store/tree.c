@@ -308,8 +308,7 @@ scan_finish(const path *p, bucket_scan *scan, bucket_hashes *h, pqe_error *err)
 
     if (status != PQE_OK)
         return status;
-    if (p->has_bucket != (h->count > 0) ||
-        (p->has_bucket && memcmp(digest, p->bucket_digest, sizeof digest) != 0))
+    if (p->has_bucket != (h->count > 0) || (p->has_bucket && memcmp(digest, p->bucket_digest, sizeof digest) != 0))
         return pqe__db_damaged(err, "entries were altered, removed or put back");
     if (!scan->want_after)
         return PQE_OK;

@@ -7,8 +7,8 @@ pqe__artifact_retire(pqe__txn *txn, const pqe__found *old, pqe_error *err)
 {
     uint8_t tag[PQE__TAG_KEY_SIZE];
     pqe__store *store = txn->vault->store;
-    pqe_status status = pqe__tag_of(txn->vault->session->keys, PQE__ENTRY_ID, old->record.artifact_id, PQE__ID_SIZE,
-                                    tag, err);
+    pqe_status status =
+        pqe__tag_of(txn->vault->session->keys, PQE__ENTRY_ID, old->record.artifact_id, PQE__ID_SIZE, tag, err);
 
     if (status == PQE_OK)
         status = pqe__tree_remove(store, txn->head.index_root, tag, err);

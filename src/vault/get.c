@@ -98,7 +98,8 @@ open_body(pqe__txn *txn, pqe_reader *r, pqe__found *f, bool *missing, pqe_error 
             return status;
     }
     if (stored != f->record.stored_bytes)
-        return pqe__fail(err, PQE_E_DECRYPTION, PQE_ORIGIN_INDEX, 0, "the body has another length than its record says");
+        return pqe__fail(err, PQE_E_DECRYPTION, PQE_ORIGIN_INDEX, 0,
+                         "the body has another length than its record says");
     if ((dek = pqe__secmem_alloc(PQE__KEY_SIZE)) == NULL)
         return pqe__fail_nomem(err);
     status = pqe__wrap_key(txn, vault->session->keys, f->row.key_id, &wrap, err);

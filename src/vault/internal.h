@@ -174,8 +174,8 @@ pqe_status pqe__find_entry(pqe__txn *txn, const pqe__entry *entry, bool with_bod
 pqe_status pqe__check_name(const char *name, pqe_error *err);
 
 /** The row of a session secret, proved by the index. */
-pqe_status pqe__secret_find(pqe__txn *txn, const pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE],
-                            pqe__entry *entry, pqe__secret_row *row, pqe_error *err);
+pqe_status pqe__secret_find(pqe__txn *txn, const pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], pqe__entry *entry,
+                            pqe__secret_row *row, pqe_error *err);
 pqe_status pqe__secret_open(const pqe__keys *keys, const pqe__secret_row *row, uint8_t secret[32], pqe_error *err);
 /** Seals to keys->vault_key and sets row->sealed and row->digest; row->key_id is given. */
 pqe_status pqe__secret_seal(const pqe__keys *keys, const uint8_t secret[32], pqe__secret_row *row, pqe_error *err);

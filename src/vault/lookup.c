@@ -120,7 +120,8 @@ look_up(pqe__txn *txn, pqe__entry_kind kind, const void *data, size_t len, bool 
     pqe_status status = pqe__tag_of(txn->vault->session->keys, kind, data, len, tag, err);
 
     *found = false;
-    return status == PQE_OK ? pqe__tree_lookup(txn->vault->store, txn->head.index_root, tag, found, entry, err) : status;
+    return status == PQE_OK ? pqe__tree_lookup(txn->vault->store, txn->head.index_root, tag, found, entry, err)
+                            : status;
 }
 
 pqe_status
@@ -214,8 +215,8 @@ pqe__secret_find(pqe__txn *txn, const pqe__keys *keys, const uint8_t key_id[PQE_
         status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "a session secret is missing");
     if (status == PQE_OK)
         status = pqe__secret_fetch(txn->vault->store, entry->rowid, row, err);
-    if (status == PQE_OK && (memcmp(row->digest, entry->digest, PQE__DIGEST_SIZE) != 0 ||
-                             memcmp(row->key_id, key_id, PQE__ID_SIZE) != 0))
+    if (status == PQE_OK &&
+        (memcmp(row->digest, entry->digest, PQE__DIGEST_SIZE) != 0 || memcmp(row->key_id, key_id, PQE__ID_SIZE) != 0))
         status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "a session secret was altered");
     return status;
 }
@@ -235,8 +236,8 @@ pqe__secret_seal(const pqe__keys *keys, const uint8_t secret[32], pqe__secret_ro
 {
     uint8_t info[PQE__LABEL_MAX];
     size_t len = pqe__info_secret(info, keys->vault_id, keys->suite, PQE__SECRET_SESSION, row->key_id);
-    pqe_status status = pqe__hpke_seal(&pqe__hpke_ml_kem_768, keys->vault_key, NULL, info, len, NULL, 0, secret, 32,
-                                       row->sealed, err);
+    pqe_status status =
+        pqe__hpke_seal(&pqe__hpke_ml_kem_768, keys->vault_key, NULL, info, len, NULL, 0, secret, 32, row->sealed, err);
 
     return status == PQE_OK ? pqe__secret_digest(row, err) : status;
 }

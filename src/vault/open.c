@@ -70,8 +70,7 @@ pqe_vault_open(const pqe_vault_opts *opts, pqe_vault **out, pqe_error *err)
     if (out == NULL)
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "there is no place for the handle");
     *out = NULL;
-    if ((status = read_opts(opts, &o, err)) != PQE_OK ||
-        (status = pqe__vault_alloc(o.backend, &vault, err)) != PQE_OK)
+    if ((status = read_opts(opts, &o, err)) != PQE_OK || (status = pqe__vault_alloc(o.backend, &vault, err)) != PQE_OK)
         return status;
     if (o.create) {
         status = pqe__vault_create(vault, &o, err);

@@ -12,9 +12,9 @@
 struct pqe_writer {
     pqe__handle handle;
     pqe__record record;
-    char *strings;        /* what the record's texts point into */
+    char *strings; /* what the record's texts point into */
     size_t strings_len;
-    uint8_t *dek;         /* locked memory */
+    uint8_t *dek; /* locked memory */
     pqe__body_writer *body;
     pqe__hash *hash;
     uint8_t *inline_body; /* ciphertext, until it outgrows the index */
@@ -50,7 +50,8 @@ copy_opts(pqe_writer *w, const pqe_put_opts *given, pqe_error *err)
     char *at;
 
     if (given == NULL || given->size < offsetof(pqe_put_opts, kind) + sizeof given->kind)
-        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the put options are missing or their size is not set");
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0,
+                         "the put options are missing or their size is not set");
     memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
     if (o.tag_count > PQE_TAGS_MAX)
         return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_API, 0, "there are more than %d tags", PQE_TAGS_MAX);
@@ -393,8 +394,9 @@ pqe_writer_finish(pqe_writer **writer, pqe_artifact **out, pqe_error *err)
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the writer is NULL");
     w = *writer;
     *writer = NULL;
-    status = w->failed ? pqe__fail(err, PQE_E_STATE, PQE_ORIGIN_API, 0, "the writer has failed before; nothing is stored")
-                       : finish_body(w, err);
+    status = w->failed
+                 ? pqe__fail(err, PQE_E_STATE, PQE_ORIGIN_API, 0, "the writer has failed before; nothing is stored")
+                 : finish_body(w, err);
     if (status == PQE_OK)
         status = commit_put(w, out, err);
     writer_free(w);
@@ -402,8 +404,7 @@ pqe_writer_finish(pqe_writer **writer, pqe_artifact **out, pqe_error *err)
 }
 
 pqe_status
-pqe_put(pqe_vault *vault, const pqe_put_opts *opts, const void *content, size_t len, pqe_artifact **out,
-        pqe_error *err)
+pqe_put(pqe_vault *vault, const pqe_put_opts *opts, const void *content, size_t len, pqe_artifact **out, pqe_error *err)
 {
     pqe_writer *w = NULL;
     pqe_status status;

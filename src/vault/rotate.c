@@ -238,8 +238,8 @@ ask_new_state(pqe_vault *vault, const uint8_t *state, size_t state_len, pqe_blob
 
     if (status != PQE_OK)
         return status;
-    status = pqe__backend_change_passphrase(vault->backend, vault->session->keys->vault_id,
-                                            vault->session->backend_key, state, state_len, fresh, err);
+    status = pqe__backend_change_passphrase(vault->backend, vault->session->keys->vault_id, vault->session->backend_key,
+                                            state, state_len, fresh, err);
     pqe__session_leave(vault);
     return status;
 }

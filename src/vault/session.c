@@ -24,8 +24,7 @@ pqe__keys_new(pqe__keys **out, pqe_error *err)
     keys->secret = pqe__secmem_alloc(sizeof *keys->secret);
     if (keys->secret == NULL) {
         free(keys);
-        return pqe__fail(err, PQE_E_NOMEM, PQE_ORIGIN_API, 0,
-                         "no lockable memory for keys is left (RLIMIT_MEMLOCK)");
+        return pqe__fail(err, PQE_E_NOMEM, PQE_ORIGIN_API, 0, "no lockable memory for keys is left (RLIMIT_MEMLOCK)");
     }
     *out = keys;
     return PQE_OK;

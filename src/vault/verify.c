@@ -68,7 +68,8 @@ read_and_hash(pqe_reader *r, uint64_t *bytes, pqe_error *err)
     if (status == PQE_OK) {
         pqe__hex_encode(digest, sizeof digest, hex);
         if (strcmp(hex, pqe_reader_artifact(r)->content_hash) != 0)
-            status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_FORMAT, 0, "the content does not have the recorded hash");
+            status =
+                pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_FORMAT, 0, "the content does not have the recorded hash");
     }
     pqe__hash_free(&hash);
     if (buf != NULL)
@@ -190,7 +191,8 @@ check_index(index_check *c, pqe_error *err)
         status = report_if_damaged(c->v, pqe__row_count(store, &rows, &error), &error, err);
     if (status == PQE_OK && (c->name_entries != c->txn->head.artifact_count ||
                              c->id_entries != c->txn->head.artifact_count || rows != c->txn->head.artifact_count)) {
-        pqe__fail(&error, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "the index holds another number of artifacts than its head says");
+        pqe__fail(&error, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0,
+                  "the index holds another number of artifacts than its head says");
         status = report(c->v, PQE_E_TAMPERED, NULL, &error, 0, err);
     }
     if (status == PQE_OK)

@@ -358,16 +358,6 @@ forked_child(void **state)
     free(plain);
 }
 
-static bool
-all_zero(const uint8_t *p, size_t len)
-{
-    while (len > 0 && *p == 0) {
-        p++;
-        len--;
-    }
-    return len == 0;
-}
-
 /* Guards: keys and plaintext are wiped by free (locked memory stays mapped, so its old place can be looked at). */
 static void
 wiped_when_freed(void **state)
@@ -383,18 +373,18 @@ wiped_when_freed(void **state)
     assert_int_equal(pqe__body_writer_write(w, plain, 1000, NULL), PQE_OK);
     keys = (const uint8_t *)w->keys;
     kept = w->stage;
-    assert_true(all_zero(w->keys->key, sizeof w->keys->key));
-    assert_false(all_zero(keys, sizeof *w->keys) || all_zero(kept, 1000));
+    assert_true(all_are(w->keys->key, sizeof w->keys->key, 0));
+    assert_false(all_are(keys, sizeof *w->keys, 0) || all_are(kept, 1000, 0));
     assert_int_equal(pqe__body_writer_finish(w, NULL), PQE_OK);
-    assert_true(all_zero(keys, sizeof *w->keys) && all_zero(kept, 1000));
+    assert_true(all_are(keys, sizeof *w->keys, 0) && all_are(kept, 1000, 0));
     pqe__body_writer_free(&w);
 
     assert_int_equal(open_body(&m, 1000, &r, NULL), PQE_OK);
     keys = (const uint8_t *)r->keys;
     kept = r->idle->plain;
-    assert_false(all_zero(keys, sizeof *r->keys) || all_zero(kept, 1000));
+    assert_false(all_are(keys, sizeof *r->keys, 0) || all_are(kept, 1000, 0));
     pqe__body_reader_free(&r);
-    assert_true(all_zero(keys, sizeof(pqe__body_keys)) && all_zero(kept, 1000));
+    assert_true(all_are(keys, sizeof(pqe__body_keys), 0) && all_are(kept, 1000, 0));
     memory_free(&m);
     free(plain);
 }

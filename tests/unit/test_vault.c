@@ -135,9 +135,15 @@ test_metadata(void **state)
     pqe_vault *v = NULL;
     pqe_vault_opts vo = {.size = sizeof vo, .backend = b, .create = true, .device_id = "iphone-alice"};
     const char *tags[] = {"int4", "", "größe"};
-    pqe_put_opts o = {.size = sizeof o, .name = "llama-3.2-1b-int4", .kind = PQE_KIND_MODEL_WEIGHTS,
-                      .version = "1.0.0", .app_bundle_id = "com.example.localllm", .model_did = "did:example:1",
-                      .description = "a\nb\"c", .tags = tags, .tag_count = 3};
+    pqe_put_opts o = {.size = sizeof o,
+                      .name = "llama-3.2-1b-int4",
+                      .kind = PQE_KIND_MODEL_WEIGHTS,
+                      .version = "1.0.0",
+                      .app_bundle_id = "com.example.localllm",
+                      .model_did = "did:example:1",
+                      .description = "a\nb\"c",
+                      .tags = tags,
+                      .tag_count = 3};
     pqe_artifact *a = NULL;
 
     (void)state;
@@ -181,7 +187,7 @@ test_bad_arguments(void **state)
     const struct {
         const char *name;
         pqe_status status;
-    } names[] = {{"", PQE_E_ARGUMENT},         {NULL, PQE_E_ARGUMENT},         {"\xff", PQE_E_ARGUMENT},
+    } names[] = {{"", PQE_E_ARGUMENT},          {NULL, PQE_E_ARGUMENT},           {"\xff", PQE_E_ARGUMENT},
                  {"a\xc0\x80", PQE_E_ARGUMENT}, {"\xed\xa0\x80", PQE_E_ARGUMENT}, {longest, PQE_E_LIMIT}};
 
     (void)state;
@@ -574,13 +580,20 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip_memory),     cmocka_unit_test(test_round_trip_directory),
-        cmocka_unit_test(test_other_process),         cmocka_unit_test(test_replace_and_delete),
-        cmocka_unit_test(test_metadata),              cmocka_unit_test(test_bad_arguments),
-        cmocka_unit_test(test_list),                  cmocka_unit_test(test_writer_abort_and_order),
-        cmocka_unit_test(test_reader),                cmocka_unit_test(test_locked_calls),
-        cmocka_unit_test(test_forked_child_is_locked), cmocka_unit_test(test_rotate),
-        cmocka_unit_test(test_rotate_rekey),          cmocka_unit_test(test_dropped_session_secret),
+        cmocka_unit_test(test_round_trip_memory),
+        cmocka_unit_test(test_round_trip_directory),
+        cmocka_unit_test(test_other_process),
+        cmocka_unit_test(test_replace_and_delete),
+        cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_bad_arguments),
+        cmocka_unit_test(test_list),
+        cmocka_unit_test(test_writer_abort_and_order),
+        cmocka_unit_test(test_reader),
+        cmocka_unit_test(test_locked_calls),
+        cmocka_unit_test(test_forked_child_is_locked),
+        cmocka_unit_test(test_rotate),
+        cmocka_unit_test(test_rotate_rekey),
+        cmocka_unit_test(test_dropped_session_secret),
         cmocka_unit_test(test_threads),
     };
 
