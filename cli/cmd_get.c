@@ -24,6 +24,8 @@ write_output(cli *c, const cli_outfile *file, const void *data, size_t len)
         errnum = EINTR;
     if (errnum == 0)
         return 0;
+    if (file == NULL && errnum != EINTR)
+        return cli_fail_output(c, errnum);
     return cli_fail_errno(c, errnum, "cannot write", file != NULL ? cli_option_value(c, "output") : "standard output",
                           NULL);
 }

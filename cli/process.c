@@ -62,12 +62,6 @@ cli_process_restore(void)
         sigaction(changed[i].number, &changed[i].before, NULL);
 }
 
-static void
-note_signal(int number)
-{
-    noted_signal = number;
-}
-
 void
 cli_catch_signals(void)
 {
@@ -75,11 +69,17 @@ cli_catch_signals(void)
 
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         /* No SA_RESTART: a read from a pipe or terminal ends with EINTR. */
-        struct sigaction action = {.sa_handler = note_signal, .sa_flags = (int)SA_RESETHAND}, before;
+        struct sigaction action = {.sa_handler = cli_interrupt, .sa_flags = (int)SA_RESETHAND}, before;
         sigaction(numbers[i], NULL, &before);
         if (before.sa_handler != SIG_IGN)
             sigaction(numbers[i], &action, NULL);
     }
+}
+
+void
+cli_interrupt(int number)
+{
+    noted_signal = number;
 }
 
 int
@@ -125,7 +125,7 @@ cli_buffer_free(void *buffer, size_t size)
 size_t
 cli_step(uint64_t size)
 {
-    const size_t most = (size_t)4 << 20;
+    const size_t most = (size_t)1 << 20;
 
     return size == 0 ? 1 : size < most ? (size_t)size : most;
 }

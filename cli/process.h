@@ -15,6 +15,8 @@ void cli_process_restore(void);
 
 /** From here on SIGINT, SIGTERM, SIGHUP and SIGQUIT are noted, and a second one kills. Ignored ones stay ignored. */
 void cli_catch_signals(void);
+/** Notes a signal as if it had come: the process ends by it once all is cleaned up. */
+void cli_interrupt(int signal);
 /** The signal noted, or 0. */
 int cli_interrupted(void);
 /** Ends the process by `signal`, as if it had not been caught. */

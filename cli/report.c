@@ -178,6 +178,17 @@ cli_put_field(const char *label, const char *value)
 }
 
 int
+cli_fail_output(cli *c, int errnum)
+{
+    /* A reader that went away early (`list | head`) is no failure worth a message. */
+    if (errnum == EPIPE) {
+        cli_interrupt(SIGPIPE);
+        return CLI_EXIT_FAILED;
+    }
+    return cli_fail_errno(c, errnum, "cannot write to", "standard output", NULL);
+}
+
+int
 cli_finish_output(cli *c, int code)
 {
     int errnum;
@@ -186,9 +197,6 @@ cli_finish_output(cli *c, int code)
     if (fflush(stdout) == 0 && !ferror(stdout))
         return code;
     errnum = errno != 0 ? errno : EIO;
-    /* A reader that went away early (`list | head`) is no failure worth a message. */
-    if (errnum == EPIPE)
-        cli_die_of(SIGPIPE);
-    errnum = cli_fail_errno(c, errnum, "cannot write to standard output", NULL, NULL);
+    errnum = cli_fail_output(c, errnum);
     return code != 0 ? code : errnum;
 }

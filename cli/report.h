@@ -29,6 +29,8 @@ void cli_note(const cli *c, const char *text, const char *name, const char *rest
 /** Prints "label   value" with the value escaped. */
 void cli_put_field(const char *label, const char *value);
 
+/** Reports a failed write to standard output; a closed pipe ends the command by SIGPIPE instead, without a word. */
+int cli_fail_output(cli *c, int errnum);
 /** Flushes standard output. Returns `code`, or the exit code if what was printed could not be written. */
 int cli_finish_output(cli *c, int code);
 

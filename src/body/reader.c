@@ -155,7 +155,7 @@ open_chunk(const pqe__body_reader *r, pqe__body_lane *lane, uint64_t chunk, cons
     status = pqe__aead_open(lane->aead, nonce, NULL, 0, stored, chunk_size(r, chunk) + PQE__TAG_SIZE, out, err);
     pqe__wipe(nonce, sizeof nonce);
     if (status == PQE_E_DECRYPTION)
-        pqe__fail(err, status, PQE_ORIGIN_CRYPTO, 0, "chunk %llu of the body does not verify",
+        pqe__set_error(err, status, PQE_ORIGIN_CRYPTO, 0, "chunk %llu of the body does not verify",
                   (unsigned long long)chunk);
     return status;
 }

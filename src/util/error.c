@@ -69,20 +69,19 @@ pqe_version(void)
     return PQE_VERSION;
 }
 
-pqe_status
-pqe__fail(pqe_error *err, pqe_status status, pqe_origin origin, int64_t native, const char *format, ...)
+void
+pqe__set_error(pqe_error *err, pqe_status status, pqe_origin origin, int64_t native, const char *format, ...)
 {
     va_list ap;
 
     if (err == NULL)
-        return status;
+        return;
     err->status = status;
     err->origin = origin;
     err->native = native;
     va_start(ap, format);
     vsnprintf(err->message, sizeof err->message, format, ap);
     va_end(ap);
-    return status;
 }
 
 pqe_status
@@ -100,10 +99,4 @@ pqe__fail_errno(pqe_error *err, int errnum, const char *what)
     if (strerror_r(errnum, text, sizeof text) != 0)
         snprintf(text, sizeof text, "error %d", errnum);
     return pqe__fail(err, status, PQE_ORIGIN_IO, errnum, "%s: %s", what, text);
-}
-
-pqe_status
-pqe__fail_nomem(pqe_error *err)
-{
-    return pqe__fail(err, PQE_E_NOMEM, PQE_ORIGIN_API, 0, "out of memory");
 }

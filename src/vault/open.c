@@ -44,7 +44,7 @@ static pqe_status
 read_opts(const pqe_vault_opts *opts, pqe_vault_opts *out, pqe_error *err)
 {
     memset(out, 0, sizeof *out);
-    if (opts == NULL || opts->size < offsetof(pqe_vault_opts, backend) + sizeof opts->backend)
+    if (opts == NULL || opts->size < offsetof(pqe_vault_opts, create))
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0,
                          "the vault options are missing or their size is not set");
     memcpy(out, opts, opts->size < sizeof *out ? opts->size : sizeof *out);

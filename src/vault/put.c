@@ -49,7 +49,7 @@ copy_opts(pqe_writer *w, const pqe_put_opts *given, pqe_error *err)
     size_t size;
     char *at;
 
-    if (given == NULL || given->size < offsetof(pqe_put_opts, kind) + sizeof given->kind)
+    if (given == NULL || given->size < offsetof(pqe_put_opts, version))
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0,
                          "the put options are missing or their size is not set");
     memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);

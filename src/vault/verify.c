@@ -191,7 +191,7 @@ check_index(index_check *c, pqe_error *err)
         status = report_if_damaged(c->v, pqe__row_count(store, &rows, &error), &error, err);
     if (status == PQE_OK && (c->name_entries != c->txn->head.artifact_count ||
                              c->id_entries != c->txn->head.artifact_count || rows != c->txn->head.artifact_count)) {
-        pqe__fail(&error, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0,
+        pqe__set_error(&error, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0,
                   "the index holds another number of artifacts than its head says");
         status = report(c->v, PQE_E_TAMPERED, NULL, &error, 0, err);
     }

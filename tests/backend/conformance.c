@@ -338,18 +338,21 @@ check_hostile_state(const fixture *f, const sealed *b, const uint8_t *state, siz
 static void
 survives_hostile_states(void **state)
 {
+    const conformance_subject *s = *state;
+    const size_t stride = s->stride;
     uint8_t bytes[PQE_BACKEND_STATE_MAX] = {0};
     fixture f;
     sealed b;
 
-    fixture_begin(&f, *state);
+    fixture_begin(&f, s);
     fixture_seal(&f, f.key, 64, &b);
     memcpy(bytes, f.state, f.state_len);
-    for (size_t i = 0; i < f.state_len; i++) {
+    for (size_t i = 0; i < f.state_len; i += stride != 0 ? stride : 1) {
         bytes[i] ^= 0x01;
         check_hostile_state(&f, &b, bytes, f.state_len);
         bytes[i] = (uint8_t)~f.state[i];
-        check_hostile_state(&f, &b, bytes, f.state_len);
+        if (stride == 0)
+            check_hostile_state(&f, &b, bytes, f.state_len);
         bytes[i] = f.state[i];
     }
     for (size_t len = 0; len < f.state_len; len++)

@@ -15,6 +15,7 @@ typedef struct conformance_subject {
     const char *wrong_config;  /**< opens, but holds no key of any vault of the suite; NULL: there is no such thing */
     bool passphrase;           /**< vaults made with `config` are opened by a passphrase; the suite supplies it */
     size_t (*leftovers)(void); /**< counts what the backend keeps outside vaults (files, key slots); NULL: nothing */
+    size_t stride;             /**< where attaching is slow: damage every stride-th byte of a state; 0: every byte */
 } conformance_subject;
 
 /** Runs every test on the subject. Returns the number of failures. */

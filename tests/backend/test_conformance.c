@@ -30,6 +30,7 @@ run_both(const conformance_subject *subject)
     snprintf(name, sizeof name, "%s, decorated", subject->name);
     decorated.name = name;
     decorated.ops = faulty_wrap(subject->ops);
+    decorated.stride *= 16;
     return failures + conformance_run(&decorated);
 }
 
@@ -59,6 +60,7 @@ main(void)
                                       .ops = pqe__backend_find("file"),
                                       .config = "passphrase",
                                       .passphrase = true,
+                                      .stride = 1,
                                       .leftovers = scratch_entries};
     int failures;
 

@@ -41,7 +41,7 @@ answer(pqe_blob *out, pqe_error *err)
         }
     }
     if (told.status != PQE_OK && told.talks)
-        pqe__fail(err, told.status, PQE_ORIGIN_DEVICE, 42, "told to fail");
+        pqe__set_error(err, told.status, PQE_ORIGIN_DEVICE, 42, "told to fail");
     return told.status;
 }
 

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A program with a vault, to be dumped by dump_check.py while it waits.
+ *
+ *   memory_host DIR CONFIG MODE
+ *
+ * DIR holds what the test put there (contents, texts, the passphrase) and takes the vault, the key file and the record
+ * of secrets. Before each wait one line says where it stands; a byte on standard input lets it go on. Everything that
+ * this program itself held of keys and plaintext is wiped when it says so, so that what a dump holds afterwards was
+ * left by the library or by what it is made of.
+ */
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <pqc_enclave.h>
+
+#include "backend/file/passphrase.h"
+#include "memory/recorder.h"
+#include "util/secmem.h"
+
+#define CONTENT_MAX ((size_t)1 << 20)
+#define TEXT_MAX 256
+
+typedef struct host {
+    const char *dir;
+    pqe_backend *backend;
+    pqe_vault *vault;
+    char name[TEXT_MAX], description[TEXT_MAX];
+    pqe_reader *reader, *small_reader;
+    pqe_writer *writer;
+    pqe_artifact *artifact;
+    void *held[2];
+    size_t held_len[2];
+} host;
+
+static void
+die(const char *what, const pqe_error *err)
+{
+    dprintf(STDERR_FILENO, "memory_host: %s: %s: %s\n", what, pqe_status_name(err->status), err->message);
+    exit(1);
+}
+
+#define OK(call)                                                                                                       \
+    do {                                                                                                               \
+        pqe_error err_ = {0}, *err = &err_;                                                                            \
+        if ((call) != PQE_OK)                                                                                          \
+            die(#call, err);                                                                                           \
+    } while (0)
+
+static void
+say_and_wait(const char *where)
+{
+    char byte;
+
+    dprintf(STDOUT_FILENO, "%s\n", where);
+    if (read(STDIN_FILENO, &byte, 1) != 1)
+        exit(1);
+}
+
+/* Straight into the caller's buffer: stdio would keep a copy. */
+static size_t
+slurp(const char *dir, const char *name, void *buf, size_t capacity)
+{
+    char path[PATH_MAX];
+    size_t len = 0;
+    ssize_t n = 0;
+    int fd;
+
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && len < capacity && (n = read(fd, (char *)buf + len, capacity - len)) > 0)
+        len += (size_t)n;
+    if (fd < 0 || n < 0) {
+        perror(path);
+        exit(1);
+    }
+    close(fd);
+    return len;
+}
+
+static pqe_status
+give_passphrase(void *user, pqe_passphrase_purpose purpose, char *buf, size_t capacity, size_t *len)
+{
+    (void)purpose;
+    *len = slurp(user, "passphrase", buf, capacity);
+    return PQE_OK;
+}
+
+static void
+open_vault(host *h, const char *config)
+{
+    const pqe__argon2_params cheap = {.memory_kib = PQE__ARGON2_MEMORY_MIN, .passes = 2, .lanes = 1};
+    pqe_backend_opts bo = {.size = sizeof bo, .passphrase = give_passphrase, .user = (void *)(uintptr_t)h->dir};
+    char vault[PATH_MAX];
+    pqe_vault_opts vo = {.size = sizeof vo, .dir = vault, .create = true};
+
+    pqe__passphrase_set_params(&cheap);
+    snprintf(vault, sizeof vault, "%s/vault", h->dir);
+    OK(pqe_backend_open(config, &bo, &h->backend, err));
+    vo.backend = h->backend;
+    OK(pqe_vault_open(&vo, &h->vault, err));
+}
+
+static void
+put_file(host *h, const char *name, const char *file)
+{
+    const char *tags[] = {h->description};
+    pqe_put_opts o = {.size = sizeof o, .name = name, .kind = PQE_KIND_CREDENTIAL, .description = h->description,
+                      .tags = tags, .tag_count = 1};
+    void *content = malloc(CONTENT_MAX);
+    size_t len;
+
+    if (content == NULL)
+        exit(1);
+    len = slurp(h->dir, file, content, CONTENT_MAX);
+    OK(pqe_put(h->vault, &o, content, len, NULL, err));
+    explicit_bzero(content, CONTENT_MAX);
+    free(content);
+}
+
+static bool
+see(void *user, const pqe_artifact *artifact)
+{
+    ++*(size_t *)user;
+    return artifact->size_bytes > 0;
+}
+
+/* In pieces that are no multiple of anything. */
+static void
+read_in_pieces(host *h, const char *name)
+{
+    pqe_reader *r = NULL;
+    char piece[4999];
+    size_t len = 1;
+
+    OK(pqe_reader_open(h->vault, name, &r, err));
+    while (len != 0)
+        OK(pqe_reader_read(r, piece, sizeof piece, &len, err));
+    OK(pqe_reader_read_at(r, 20000, piece, 100, &len, err));
+    pqe_reader_close(&r);
+    explicit_bzero(piece, sizeof piece);
+}
+
+/* A writer and two readers that are under way when the session ends. */
+static void
+leave_open(host *h)
+{
+    pqe_put_opts o = {.size = sizeof o, .name = "under way", .kind = PQE_KIND_OTHER};
+    char *content = malloc(CONTENT_MAX);
+    size_t len, got;
+
+    if (content == NULL)
+        exit(1);
+    len = slurp(h->dir, "large.bin", content, CONTENT_MAX);
+    OK(pqe_writer_open(h->vault, &o, &h->writer, err));
+    OK(pqe_writer_write(h->writer, content, len - 5, err));
+    OK(pqe_reader_open(h->vault, h->name, &h->reader, err));
+    OK(pqe_reader_read(h->reader, content, 30000, &got, err));
+    OK(pqe_reader_open(h->vault, "small", &h->small_reader, err));
+    OK(pqe_reader_read(h->small_reader, content, 100, &got, err));
+    explicit_bzero(content, CONTENT_MAX);
+    free(content);
+}
+
+static void
+work(host *h)
+{
+    const char *name = h->name; /* read from a file: this program's text does not hold it */
+    pqe_rotate_opts rekey = {.size = sizeof rekey, .rekey = true};
+    size_t count = 0;
+
+    put_file(h, "small", "small.bin");
+    put_file(h, name, "small.bin");
+    put_file(h, name, "large.bin"); /* replaces */
+    put_file(h, "doomed", "large.bin");
+    OK(pqe_delete(h->vault, "doomed", err));
+    read_in_pieces(h, name);
+    OK(pqe_rotate(h->vault, &rekey, err));
+    pqe_vault_lock(h->vault);
+    OK(pqe_vault_unlock(h->vault, 0, err));
+    put_file(h, "second session", "small.bin");
+    OK(pqe_get(h->vault, "small", &h->held[0], &h->held_len[0], NULL, err));
+    OK(pqe_get(h->vault, name, &h->held[1], &h->held_len[1], NULL, err));
+    OK(pqe_info(h->vault, name, &h->artifact, err));
+    read_in_pieces(h, name);
+    OK(pqe_list(h->vault, see, &count, err));
+    OK(pqe_verify(h->vault, NULL, NULL, NULL, NULL, err));
+    leave_open(h);
+}
+
+static void
+let_contents_go(host *h)
+{
+    for (size_t i = 0; i < 2; i++)
+        pqe_content_free(&h->held[i], h->held_len[i]);
+}
+
+/* The session of one second ends by itself: nothing is called until the dump is taken. */
+static void
+let_expire(host *h)
+{
+    void *content = NULL;
+    size_t len = 0;
+
+    let_contents_go(h);
+    pqe_reader_close(&h->reader);
+    pqe_reader_close(&h->small_reader);
+    pqe_writer_abort(&h->writer);
+    OK(pqe_vault_unlock(h->vault, 1, err));
+    OK(pqe_get(h->vault, h->name, &content, &len, NULL, err));
+    pqe_content_free(&content, len);
+    leave_open(h);
+}
+
+static void
+close_handles(host *h)
+{
+    pqe_reader_close(&h->reader);
+    pqe_reader_close(&h->small_reader);
+    pqe_writer_abort(&h->writer);
+    pqe_artifact_free(&h->artifact);
+    explicit_bzero(h->name, sizeof h->name);
+    explicit_bzero(h->description, sizeof h->description);
+}
+
+int
+main(int argc, char **argv)
+{
+    static host h;
+    char record[PATH_MAX];
+    const void **pages;
+
+    if (argc != 4)
+        return 2;
+    prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY); /* the dumper is not this program's parent */
+    h.dir = argv[1];
+    if (strcmp(argv[3], "auto") != 0)
+        pqe__secmem_set_mode(PQE__SECMEM_FALLBACK);
+    snprintf(record, sizeof record, "%s/secrets", h.dir);
+    recorder_start(record);
+    slurp(h.dir, "name", h.name, sizeof h.name - 1);
+    slurp(h.dir, "description", h.description, sizeof h.description - 1);
+    open_vault(&h, argv[2]);
+    work(&h);
+    for (size_t i = 0, n = recorder_pages(&pages); i < n; i++)
+        dprintf(STDOUT_FILENO, "page %lx\n", (unsigned long)(uintptr_t)pages[i]);
+    say_and_wait("unlocked");
+    if (strcmp(argv[3], "expire") == 0) {
+        let_expire(&h);
+    } else {
+        pqe_vault_lock(h.vault);
+        let_contents_go(&h);
+    }
+    say_and_wait("ending");
+    if (pqe_vault_is_unlocked(h.vault))
+        return 1;
+    close_handles(&h);
+    say_and_wait("closed");
+    pqe_vault_close(&h.vault);
+    pqe_backend_close(&h.backend);
+    say_and_wait("gone");
+    return 0;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Records every key that passes the library's inner interfaces, so that a memory dump can be searched for them.
+ *
+ * Linked with --wrap of the functions in recorder_wraps.cmake: each secret is written to a file as it is made, read or
+ * handed on, every byte XORed with RECORDER_MASK on its way, so that recording plants no copy of it in this process.
+ */
+#ifndef PQE_TESTS_MEMORY_RECORDER_H
+#define PQE_TESTS_MEMORY_RECORDER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define RECORDER_MASK 0xa5u
+
+/** Starts writing to `path`: lines of a name, a space, and masked bytes in hex. */
+void recorder_start(const char *path);
+
+/** Every page that the library's locked memory was handed out from so far. */
+size_t recorder_pages(const void ***pages);
+
+#endif
