@@ -114,7 +114,7 @@ file_copy(int from_dir, int to_dir, const char *name)
     close(to);
 }
 
-/* Descriptors, not paths: names are compared nowhere, and depth is bounded by the vault's own. */
+/* Takes over `from`. */
 static void
 copy_into(int from, int to)
 {
@@ -156,6 +156,7 @@ tree_copy(const char *from, const char *to)
     close(target);
 }
 
+/* Takes over `fd`. */
 static void
 empty_directory(int fd)
 {

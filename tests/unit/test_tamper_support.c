@@ -430,6 +430,36 @@ find_state(probe *p, bool any)
     return false;
 }
 
+static pqe_status
+verify_afresh(const char *dir, pqe_backend *backend)
+{
+    pqe_vault_opts o = {.size = sizeof o, .dir = dir, .backend = backend};
+    pqe_vault *v = NULL;
+    pqe_status status = pqe_vault_open(&o, &v, NULL);
+
+    if (status == PQE_OK)
+        status = pqe_vault_unlock(v, 0, NULL);
+    if (status == PQE_OK)
+        status = pqe_verify(v, NULL, NULL, NULL, NULL, NULL);
+    pqe_vault_close(&v);
+    return status;
+}
+
+/* SQLite examines a page when it is first loaded: damage that harms nothing is an error once and then none. So where
+   verify on the same handle comes late, one on a fresh handle decides. */
+static void
+ask_verify(probe *p, const char *dir, pqe_backend *backend)
+{
+    probe_result *r = p->result;
+
+    r->verify = pqe_verify(p->vault, NULL, NULL, NULL, NULL, NULL);
+    if (r->verify == PQE_OK && r->noticed)
+        r->verify = verify_afresh(dir, backend);
+    if (r->verify == PQE_OK && r->noticed)
+        wrong(p, "verify finds nothing wrong");
+    answered(p, r->verify, "verify", "");
+}
+
 bool
 bed_probe(const bed *b, pqe_backend *backend, const char *dir, unsigned flags, probe_result *out)
 {
@@ -448,12 +478,8 @@ bed_probe(const bed *b, pqe_backend *backend, const char *dir, unsigned flags, p
         out->generation = p.generation = v->session->generation;
         if (find_state(&p, (flags & PROBE_ANY_STATE) != 0))
             ask_everything(&p);
-        if ((flags & PROBE_VERIFY) != 0) {
-            out->verify = pqe_verify(v, NULL, NULL, NULL, NULL, NULL);
-            answered(&p, out->verify, "verify", "");
-            if (out->verify == PQE_OK && out->noticed)
-                wrong(&p, "verify finds nothing wrong");
-        }
+        if ((flags & PROBE_VERIFY) != 0)
+            ask_verify(&p, dir, backend);
         if ((flags & PROBE_CHANGE) != 0)
             ask_changes(&p);
     } else {

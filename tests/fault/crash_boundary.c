@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * SIGKILL at every system call boundary of put, replace, rm, rotate, close and of the recovery after a crash.
+ *
+ * Each point is tried twice. Alone: the killed process was the only one, so that the next one recovers the write-ahead
+ * log. With a keeper: another process has the vault open all the while, unlocks it anew after the kill (which settles
+ * what the dead process left), and is then killed too; what it decided must agree with what recovery finds.
+ *
+ * Short form: some points of each operation, others at each run. PQE_BEDS=1: all.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <dirent.h>
+#include <unistd.h>
+
+#include "fault/common.h"
+#include "fault/trace.h"
+#include "unit/support.h"
+
+#define SHORT_POINTS 9 /* of each operation and mode */
+
+typedef enum action { PUT, REMOVE, ROTATE, REKEY, CLOSE, RECOVER } action;
+
+typedef struct operation {
+    const char *name;
+    action action;
+    unsigned target; /* name in the model */
+    size_t len;
+} operation;
+
+static const operation operations[] = {
+    {"put inline", PUT, 5, 500},
+    {"put file", PUT, 6, 90000},
+    {"replace inline by inline", PUT, 0, 2000},
+    {"replace file by file", PUT, 1, 120000},
+    {"replace inline by file", PUT, 0, 80000},
+    {"replace file by inline", PUT, 1, 300},
+    {"rm inline", REMOVE, 0, 0},
+    {"rm file", REMOVE, 1, 0},
+    {"rotate", ROTATE, 0, 0},
+    {"rotate --rekey", REKEY, 0, 0},
+    {"close", CLOSE, 0, 0},
+    {"unlock after a crash", RECOVER, 0, 0},
+};
+#define OPERATIONS (sizeof operations / sizeof operations[0])
+
+typedef struct shared {
+    volatile bool acknowledged;
+} shared;
+
+typedef struct job {
+    const operation *op;
+    const char *base;
+    shared *shared;
+} job;
+
+/* ---- the operation, in the traced child ---- */
+
+static void
+perform(const operation *op, vault_pair *p)
+{
+    pqe_rotate_opts rekey = {.size = sizeof rekey, .rekey = true};
+    char name[32];
+
+    model_name(0, op->target, name);
+    switch (op->action) {
+    case PUT:
+        must(put_seeded(p->vault, name, op->len, 77, err));
+        break;
+    case REMOVE:
+        must(pqe_delete(p->vault, name, err));
+        break;
+    case ROTATE:
+        must(pqe_rotate(p->vault, NULL, err));
+        break;
+    case REKEY:
+        must(pqe_rotate(p->vault, &rekey, err));
+        break;
+    case CLOSE:
+        pqe_vault_close(&p->vault);
+        break;
+    case RECOVER:
+        break;
+    }
+}
+
+static void
+child_body(void *arg)
+{
+    const job *j = arg;
+    vault_pair p;
+
+    if (j->op->action == RECOVER)
+        trace_begin();
+    base_open(j->base, &p);
+    if (j->op->action == CLOSE)
+        must(put_seeded(p.vault, "w0-artifact-7", 700, 70, err));
+    if (j->op->action != RECOVER)
+        trace_begin();
+    perform(j->op, &p);
+    j->shared->acknowledged = true;
+    trace_end();
+}
+
+static void
+apply(const operation *op, model *m)
+{
+    if (op->action == PUT)
+        m->names[op->target] = (content){true, op->len, 77};
+    else if (op->action == REMOVE)
+        m->names[op->target] = (content){false, 0, 0};
+}
+
+/* ---- the keeper ---- */
+
+typedef struct keeper {
+    pid_t pid;
+    int to, from;
+} keeper;
+
+static void
+keeper_body(const char *base, int in, int out)
+{
+    vault_pair p;
+    char c = 'k';
+
+    base_open(base, &p);
+    while (write(out, &c, 1) == 1 && read(in, &c, 1) == 1) {
+        pqe_vault_lock(p.vault);
+        must(pqe_vault_unlock(p.vault, 0, err));
+        check_verified(p.vault, -1, true, "keeper");
+    }
+    _exit(0);
+}
+
+static void
+keeper_ask(keeper *k)
+{
+    char c = 'k';
+
+    if (write(k->to, &c, 1) != 1 || read(k->from, &c, 1) != 1)
+        die("the keeper failed (see above)");
+}
+
+static void
+keeper_start(const char *base, keeper *k)
+{
+    int down[2], up[2];
+    char c;
+
+    if (pipe2(down, O_CLOEXEC) != 0 || pipe2(up, O_CLOEXEC) != 0)
+        die("pipe: %s", strerror(errno));
+    k->pid = fork();
+    if (k->pid == 0) {
+        close(down[1]);
+        close(up[0]);
+        keeper_body(base, down[0], up[1]);
+    }
+    close(down[0]);
+    close(up[1]);
+    k->to = down[1];
+    k->from = up[0];
+    if (k->pid < 0 || read(k->from, &c, 1) != 1)
+        die("the keeper did not start");
+}
+
+static void
+keeper_kill(keeper *k)
+{
+    kill(k->pid, SIGKILL);
+    wait_for(k->pid);
+    close(k->to);
+    close(k->from);
+}
+
+/* ---- one point ---- */
+
+typedef struct point {
+    unsigned at, last;
+    uint64_t call;
+    bool entry;
+} point;
+
+static trace_verdict
+kill_at(void *user, const trace_stop *stop, int *error)
+{
+    point *p = user;
+
+    (void)error;
+    p->last = stop->index;
+    p->call = stop->call;
+    p->entry = stop->entry;
+    return stop->index == p->at ? TRACE_KILL : TRACE_GO;
+}
+
+typedef struct run {
+    const char *template, *work;
+    const model *model;
+    shared *shared;
+    unsigned there, absent;
+} run;
+
+/* Returns false once the operation ends before stop `at`. */
+static bool
+try_point(run *r, const operation *op, unsigned at, bool with_keeper, unsigned *stops)
+{
+    job j = {op, r->work, r->shared};
+    model before = *r->model, after;
+    point p = {.at = at};
+    keeper k = {0};
+    char where[160];
+    bool applied, killed;
+    int status;
+
+    tree_remove(r->work);
+    tree_copy(r->template, r->work);
+    r->shared->acknowledged = false;
+    if (with_keeper)
+        keeper_start(r->work, &k);
+    status = trace_run(child_body, &j, kill_at, &p);
+    killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    if (!killed && (!WIFEXITED(status) || WEXITSTATUS(status) != 0))
+        die("%s: the traced process failed (status %x)", op->name, (unsigned)status);
+    snprintf(where, sizeof where, "%s, killed %s %s (stop %u%s)", op->name, p.entry ? "before" : "after",
+             trace_call_name(p.call), p.last, with_keeper ? ", keeper" : "");
+    if (with_keeper) {
+        keeper_ask(&k);
+        keeper_kill(&k);
+    }
+    if (op->action == CLOSE)
+        before.names[7] = (content){true, 700, 70};
+    after = before;
+    apply(op, &after);
+    /* Acknowledged: it must be there. Not acknowledged: wholly there or wholly absent. */
+    applied = check_base(r->work, r->shared->acknowledged ? &after : &before, &after, where) || r->shared->acknowledged;
+    r->there += killed && applied;
+    r->absent += killed && !applied;
+    *stops = p.last + 1;
+    return killed;
+}
+
+static void
+try_operation(run *r, const operation *op, uint64_t *seed)
+{
+    unsigned stops = 0, ignored, tried = 0;
+    double start = seconds_now();
+
+    r->there = r->absent = 0;
+    try_point(r, op, UINT_MAX, false, &stops); /* counts, and checks that it succeeds unharmed */
+    for (int mode = 0; mode < 2; mode++) {
+        unsigned step = long_form() || stops < SHORT_POINTS ? 1 : stops / SHORT_POINTS;
+        for (unsigned at = draw(seed, step); try_point(r, op, at, mode == 1, &ignored); at += step)
+            tried++;
+    }
+    printf("%-26s %4u boundaries, %4u kills: %4u with the change, %4u without; %.1f s\n", op->name, stops, tried,
+           r->there, r->absent, seconds_now() - start);
+    fflush(stdout);
+}
+
+/* ---- the vault they start from ---- */
+
+static void
+make_template(const char *base, model *m)
+{
+    static const size_t sizes[] = {1000, 100000, 70000};
+    vault_pair p;
+
+    memset(m, 0, sizeof *m);
+    if (mkdir(base, 0700) != 0)
+        die("mkdir: %s", strerror(errno));
+    base_create(base, &p);
+    for (unsigned i = 0; i < 3; i++) {
+        char name[32];
+        model_name(0, i, name);
+        m->names[i] = (content){true, sizes[i], 100 + i};
+        must(put_seeded(p.vault, name, sizes[i], 100 + i, err));
+    }
+    base_close(&p);
+}
+
+static void
+plant(const char *base, const char *name)
+{
+    int fd = open(path_in(base, name), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+    if (fd < 0 || write(fd, "left", 4) != 4)
+        die("cannot make %s: %s", name, strerror(errno));
+    close(fd);
+}
+
+static void
+mark_first_body(const char *base)
+{
+    DIR *top = opendir(path_in(base, "vault/bodies")), *sub;
+    struct dirent *folder, *file;
+    char mark[PATH_MAX];
+
+    while (top != NULL && (folder = readdir(top)) != NULL) {
+        if (folder->d_name[0] == '.' || strcmp(folder->d_name, "ab") == 0)
+            continue;
+        sub = opendir(path_in(path_in(base, "vault/bodies"), folder->d_name));
+        while (sub != NULL && (file = readdir(sub)) != NULL) {
+            if (file->d_name[0] == '.')
+                continue;
+            snprintf(mark, sizeof mark, "vault/pending/%s.m", file->d_name);
+            plant(base, mark);
+            closedir(sub);
+            closedir(top);
+            return;
+        }
+        closedir(sub);
+    }
+    die("the template has no body files");
+}
+
+/* Everything that a dead process can leave: a half-written body, a published one without a row, a mark of a body that
+   has a row, a mark without a body. */
+static void
+make_crashed_template(const char *from, const char *base)
+{
+    tree_copy(from, base);
+    plant(base, "vault/pending/ab000000000000000000000000000001");
+    if (mkdir(path_in(base, "vault/bodies/ab"), 0700) != 0 && errno != EEXIST)
+        die("mkdir: %s", strerror(errno));
+    plant(base, "vault/bodies/ab/ab000000000000000000000000000002");
+    plant(base, "vault/pending/ab000000000000000000000000000002.m");
+    plant(base, "vault/pending/ab000000000000000000000000000003.m");
+    mark_first_body(base);
+}
+
+int
+main(void)
+{
+    const char *why;
+    char *scratch;
+    model m;
+    run r = {.model = &m};
+    uint64_t seed;
+
+    if (!trace_available(&why)) {
+        printf("skipped: %s\n", why);
+        return SKIP;
+    }
+    seed = seed_from_environment();
+    scratch = scratch_make();
+    r.work = strdup(path_in(scratch, "work"));
+    r.shared = mmap(NULL, sizeof *r.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (r.work == NULL || r.shared == MAP_FAILED)
+        die("out of memory");
+    make_template(path_in(scratch, "template"), &m);
+    make_crashed_template(path_in(scratch, "template"), path_in(scratch, "crashed"));
+    for (size_t i = 0; i < OPERATIONS; i++) {
+        char *template = strdup(path_in(scratch, operations[i].action == RECOVER ? "crashed" : "template"));
+        r.template = template;
+        try_operation(&r, &operations[i], &seed);
+        free(template);
+    }
+    munmap(r.shared, sizeof *r.shared);
+    free((void *)(uintptr_t)r.work);
+    scratch_remove(scratch);
+    return 0;
+}
