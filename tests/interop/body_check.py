@@ -5,7 +5,8 @@
   body_check.py decrypt DEK BODY_ID FILE [PLAIN_SIZE]   plaintext to standard output
   body_check.py check VECTORS [PROGRAM]                 every case of vectors/body.json; with PROGRAM (make_vectors)
                                                         also that it prints VECTORS, and bodies it makes just now
-Needs python3-cryptography.
+
+Exit status: 0 passed, 1 failed or refused, 77 skipped because python3-cryptography is missing.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ try:
     from cryptography.hazmat.primitives.hashes import SHA512
     from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 except ImportError:
-    print(f"body_check.py: skipped: {sys.executable} lacks the module 'cryptography' (python3-cryptography)", file=sys.stderr)
+    print("skipped: python3-cryptography is not installed")
     sys.exit(77)
 
 SALT, COMMITMENT, TAG, CHUNK = 24, 32, 16, 16384
@@ -71,7 +72,10 @@ def decrypt(dek, body_id, body, plain_size=None):
 
 def encrypt(dek, body_id, salt, plain):
     aead, base, commitment = derive(dek, body_id, salt)
-    chunks = [aead.encrypt(nonce(base, n), plain[n * CHUNK:(n + 1) * CHUNK], None) for n in range(len(plain) // CHUNK + 1)]
+    chunks = [
+        aead.encrypt(nonce(base, number), plain[number * CHUNK:(number + 1) * CHUNK], None)
+        for number in range(len(plain) // CHUNK + 1)
+    ]
     return salt + commitment + b"".join(chunks)
 
 

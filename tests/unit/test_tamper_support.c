@@ -19,17 +19,10 @@ static const struct {
     const char *name;
     size_t len;
 } plan[ITEMS] = {
-    [ITEM_EMPTY] = {"empty", 0},
-    [ITEM_TWIN_A] = {"twin a", 500},
-    [ITEM_TWIN_B] = {"twin b", 500},
-    [ITEM_PAGES] = {"pages", 5000},
-    [ITEM_FILE_A] = {"file a", 70000},
-    [ITEM_FILE_B] = {"file b", 70000},
-    [ITEM_OLD] = {"renewed", 300},
-    [ITEM_OLD_FILE] = {"renewed file", 66000},
-    [ITEM_GONE] = {"gone", 300},
-    [ITEM_NEW] = {"renewed", 300},
-    [ITEM_NEW_FILE] = {"renewed file", 66000},
+    [ITEM_EMPTY] = {"empty", 0},    [ITEM_TWIN_A] = {"twin a", 500},           [ITEM_TWIN_B] = {"twin b", 500},
+    [ITEM_PAGES] = {"pages", 5000}, [ITEM_FILE_A] = {"file a", 70000},         [ITEM_FILE_B] = {"file b", 70000},
+    [ITEM_OLD] = {"renewed", 300},  [ITEM_OLD_FILE] = {"renewed file", 66000}, [ITEM_GONE] = {"gone", 300},
+    [ITEM_NEW] = {"renewed", 300},  [ITEM_NEW_FILE] = {"renewed file", 66000},
 };
 
 bool
@@ -62,8 +55,13 @@ static void
 put_item(bed *b, pqe_vault *v, int item)
 {
     const char *tags[] = {"tag", plan[item].name};
-    pqe_put_opts o = {.size = sizeof o, .name = plan[item].name, .kind = PQE_KIND_MODEL_WEIGHTS, .version = "1.2",
-                      .description = "a description", .tags = tags, .tag_count = 2};
+    pqe_put_opts o = {.size = sizeof o,
+                      .name = plan[item].name,
+                      .kind = PQE_KIND_MODEL_WEIGHTS,
+                      .version = "1.2",
+                      .description = "a description",
+                      .tags = tags,
+                      .tag_count = 2};
     bed_item *it = &b->items[item];
     uint32_t present = last_present(b);
     pqe_artifact *a = NULL;
@@ -94,9 +92,10 @@ locate_items(bed *b, pqe_vault *v)
         assert_pqe_ok(pqe__find(&txn, b->items[i].id, false, &f, err));
         b->items[i].rowid = f.row.rowid;
         if (!f.row.is_inline) {
-            pqe__hex_encode(f.row.file, PQE__ID_SIZE, b->items[i].file_hex);
-            snprintf(b->items[i].body, sizeof b->items[i].body, "bodies/%.2s/%s", b->items[i].file_hex,
-                     b->items[i].file_hex);
+            char hex[2 * PQE__ID_SIZE + 1];
+            pqe__hex_encode(f.row.file, PQE__ID_SIZE, hex);
+            memcpy(b->items[i].file_hex, hex, sizeof hex);
+            snprintf(b->items[i].body, sizeof b->items[i].body, "bodies/%.2s/%s", hex, hex);
         }
         pqe__found_free(&f);
     }
@@ -308,36 +307,61 @@ compare_artifact(probe *p, const pqe_artifact *a, int item)
         wrong(p, "metadata of %s", it->name);
 }
 
-/* An item by name or id: its content and metadata, or for one that is not there that it is not. */
-static pqe_status
-ask_item(probe *p, int item, const char *key, bool present)
+static void
+ask_absent(probe *p, const char *key)
+{
+    pqe_artifact *a = NULL;
+    pqe_status get = get_status(p->vault, key), info = pqe_info(p->vault, key, &a, NULL);
+
+    if (get == PQE_OK || info == PQE_OK)
+        wrong(p, "%s is not in the vault and was found", key);
+    if (get != PQE_E_NOT_FOUND)
+        answered(p, get, "get", key);
+    if (info != PQE_E_NOT_FOUND)
+        answered(p, info, "info", key);
+    pqe_artifact_free(&a);
+}
+
+/* Content and metadata by id, metadata by name. */
+static void
+ask_item(probe *p, int item)
 {
     const bed_item *it = &p->bed->items[item];
+    pqe_status *get = &p->result->get[item], *by_name = &p->result->by_name[item];
     pqe_artifact *a = NULL, *meta = NULL;
     void *content = NULL;
     size_t len = 0;
-    pqe_status status = pqe_get(p->vault, key, &content, &len, &a, NULL), info = pqe_info(p->vault, key, &meta, NULL);
 
-    if (!present) {
-        if (status != PQE_E_NOT_FOUND)
-            answered(p, status, "get", key);
-        if (status == PQE_OK || info == PQE_OK)
-            wrong(p, "%s (%s) is not in the vault and was found", it->name, key);
-    } else {
-        if (answered(p, status, "get", it->name)) {
-            if (len != it->len || (len != 0 && memcmp(content, it->content, len) != 0))
-                wrong(p, "content of %s", it->name);
-            compare_artifact(p, a, item);
-        } else if (content != NULL || a != NULL || len != 0) {
-            wrong(p, "get of %s failed and left something", it->name);
-        }
-        if (answered(p, info, "info", it->name))
-            compare_artifact(p, meta, item);
+    *get = pqe_get(p->vault, it->id, &content, &len, &a, NULL);
+    if (answered(p, *get, "get", it->id)) {
+        if (len != it->len || (len != 0 && memcmp(content, it->content, len) != 0))
+            wrong(p, "content of %s", it->name);
+        compare_artifact(p, a, item);
+    } else if (content != NULL || a != NULL || len != 0) {
+        wrong(p, "get of %s failed and left something", it->name);
     }
+    *by_name = pqe_info(p->vault, it->name, &meta, NULL);
+    if (answered(p, *by_name, "info", it->name))
+        compare_artifact(p, meta, item);
+    else if (meta != NULL)
+        wrong(p, "info of %s failed and left something", it->name);
     pqe_content_free(&content, len);
     pqe_artifact_free(&a);
     pqe_artifact_free(&meta);
-    return status;
+}
+
+static void
+ask_items(probe *p)
+{
+    for (int i = 0; i < ITEMS; i++) {
+        if (p->present >> i & 1)
+            ask_item(p, i);
+        else if (p->bed->items[i].name != NULL)
+            ask_absent(p, p->bed->items[i].id);
+    }
+    if ((p->present >> ITEM_GONE & 1) == 0)
+        ask_absent(p, p->bed->items[ITEM_GONE].name);
+    ask_absent(p, "no such artifact");
 }
 
 static bool
@@ -377,17 +401,7 @@ ask_everything(probe *p)
     probe_result *r = p->result;
 
     ask_info(p);
-    for (int i = 0; i < ITEMS; i++) {
-        bool present = p->present >> i & 1;
-        r->get[i] = ask_item(p, i, p->bed->items[i].id, present);
-        if (present)
-            r->by_name[i] = ask_item(p, i, p->bed->items[i].name, true);
-    }
-    if ((p->present >> ITEM_GONE & 1) == 0)
-        ask_item(p, ITEM_GONE, p->bed->items[ITEM_GONE].name, false);
-    r->missing = get_status(p->vault, "no such artifact");
-    if (r->missing != PQE_E_NOT_FOUND && answered(p, r->missing, "get", "of a missing name"))
-        wrong(p, "a missing name was found");
+    ask_items(p);
     p->listed = 0;
     r->list = pqe_list(p->vault, see_listed, p, NULL);
     if (answered(p, r->list, "list", "") && p->listed != p->present)
@@ -413,8 +427,7 @@ ask_changes(probe *p)
     status = pqe_delete(p->vault, p->bed->items[ITEM_TWIN_A].name, NULL);
     if (answered(p, status, "delete", "twin a"))
         p->present &= ~(1u << ITEM_TWIN_A);
-    for (int i = 0; i < ITEMS; i++)
-        ask_item(p, i, p->bed->items[i].id, p->present >> i & 1);
+    ask_items(p);
 }
 
 static bool
@@ -485,7 +498,7 @@ bed_probe(const bed *b, pqe_backend *backend, const char *dir, unsigned flags, p
     } else {
         for (int i = 0; i < ITEMS; i++)
             out->get[i] = out->by_name[i] = out->open;
-        out->list = out->verify = out->missing = out->open;
+        out->list = out->verify = out->open;
     }
     pqe_vault_close(&v);
     return p.ok;

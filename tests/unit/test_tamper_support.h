@@ -11,17 +11,17 @@
 
 /* Every put of the history, in order; the names say what became of it. */
 enum {
-    ITEM_EMPTY,      /* inline, 0 bytes */
-    ITEM_TWIN_A,     /* inline, twins have equal sizes and come from different sessions */
-    ITEM_TWIN_B,     /* inline */
-    ITEM_PAGES,      /* inline, over several database pages */
-    ITEM_FILE_A,     /* body file, again of equal sizes */
-    ITEM_FILE_B,     /* body file */
-    ITEM_OLD,        /* inline, replaced by ITEM_NEW under the same name */
-    ITEM_OLD_FILE,   /* body file, replaced by ITEM_NEW_FILE */
-    ITEM_GONE,       /* inline, deleted */
-    ITEM_NEW,        /* inline */
-    ITEM_NEW_FILE,   /* body file */
+    ITEM_EMPTY,    /* inline, 0 bytes */
+    ITEM_TWIN_A,   /* inline, twins have equal sizes and come from different sessions */
+    ITEM_TWIN_B,   /* inline */
+    ITEM_PAGES,    /* inline, over several database pages */
+    ITEM_FILE_A,   /* body file, again of equal sizes */
+    ITEM_FILE_B,   /* body file */
+    ITEM_OLD,      /* inline, replaced by ITEM_NEW under the same name */
+    ITEM_OLD_FILE, /* body file, replaced by ITEM_NEW_FILE */
+    ITEM_GONE,     /* inline, deleted */
+    ITEM_NEW,      /* inline */
+    ITEM_NEW_FILE, /* body file */
     ITEMS
 };
 
@@ -31,8 +31,8 @@ typedef struct bed_item {
     uint8_t *content;
     char id[PQE_ARTIFACT_ID_SIZE];
     char hash[65];
-    int64_t rowid;    /* of items that are in the finished vault */
-    char body[64];    /* "bodies/<2 hex>/<32 hex>"; "" if inline */
+    int64_t rowid; /* of items that are in the finished vault */
+    char body[64]; /* "bodies/<2 hex>/<32 hex>"; "" if inline */
     char file_hex[33];
 } bed_item;
 
@@ -71,9 +71,9 @@ bool bed_has(const bed *b, int item);
 typedef struct probe_result {
     bool noticed;              /* some call reported damage */
     pqe_status open;           /* of open and unlock */
-    pqe_status get[ITEMS];     /* by id */
-    pqe_status by_name[ITEMS]; /* by name; of items that are in the vault */
-    pqe_status list, verify, missing;
+    pqe_status get[ITEMS];     /* content, by id; of items that are in the vault */
+    pqe_status by_name[ITEMS]; /* metadata, by name */
+    pqe_status list, verify;
     uint64_t generation;
 } probe_result;
 
