@@ -20,8 +20,6 @@ write_output(cli *c, const cli_outfile *file, const void *data, size_t len)
 {
     int errnum = cli_write_all(file != NULL ? file->fd : STDOUT_FILENO, data, len);
 
-    if (errnum == 0 && cli_interrupted() != 0)
-        errnum = EINTR;
     if (errnum == 0)
         return 0;
     if (file == NULL && errnum != EINTR)

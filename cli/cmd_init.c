@@ -26,7 +26,7 @@ find_backend(const char *name, pqe_backend_info *out)
 static int
 check_options(cli *c, const char *backend, bool by_passphrase)
 {
-    const char *suite = cli_option_value(c, "suite");
+    const char *suite = cli_option_value(c, "suite"), *key_file = cli_option_value(c, "key-file");
     pqe_backend_info info;
 
     if (suite != NULL && strcmp(suite, PQE_SUITE_ML_KEM_768) != 0)
@@ -38,8 +38,10 @@ check_options(cli *c, const char *backend, bool by_passphrase)
                          backend);
     if (by_passphrase && (info.capabilities & PQE_CAP_PASSPHRASE) == 0)
         return cli_usage(c, "the backend %s takes no passphrase", backend);
-    if (by_passphrase && cli_option_value(c, "key-file") != NULL)
+    if (by_passphrase && key_file != NULL)
         return cli_usage(c, "a vault is opened by a key file or by a passphrase, not by both");
+    if (key_file != NULL && cli_is_inside(c->vault_dir, key_file))
+        return cli_usage(c, "--key-file: inside the vault the key would go wherever the vault goes");
     return 0;
 }
 

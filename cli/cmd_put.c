@@ -54,8 +54,6 @@ copy(cli *c, const char *name, const input *in, pqe_writer *writer, cli_progress
         return cli_fail_errno(c, ENOMEM, "cannot store", name, NULL);
     do {
         int errnum = cli_read_full(in->fd, buffer, size, &got);
-        if (errnum == 0 && cli_interrupted() != 0)
-            errnum = EINTR;
         if (errnum != 0)
             code = cli_fail_errno(c, errnum, "cannot read", in->name, NULL);
         else if (got > 0 && pqe_writer_write(writer, buffer, got, &error) != PQE_OK)

@@ -62,11 +62,12 @@ check_mode(doctor *d, const char *check, const char *what, const char *path)
         doctor_say(d, DOCTOR_WARN, check, "run as its owner", "%s %s belongs to another user (uid %u)", what, path,
                    (unsigned)st.st_uid);
     else if ((st.st_mode & 022) != 0)
-        doctor_say(d, DOCTOR_FAIL, check, "chmod go= it", "%s %s can be changed by other users (mode %04o)", what, path,
-                   (unsigned)(st.st_mode & 07777));
+        doctor_say(d, DOCTOR_FAIL, check, "take the permissions of others away (chmod go=)",
+                   "%s %s can be changed by other users (mode %04o)", what, path, (unsigned)(st.st_mode & 07777));
     else if ((st.st_mode & 077) != 0)
-        doctor_say(d, S_ISDIR(st.st_mode) ? DOCTOR_WARN : DOCTOR_FAIL, check, "chmod go= it",
-                   "%s %s can be read by other users (mode %04o)", what, path, (unsigned)(st.st_mode & 07777));
+        doctor_say(d, S_ISDIR(st.st_mode) ? DOCTOR_WARN : DOCTOR_FAIL, check,
+                   "take the permissions of others away (chmod go=)", "%s %s can be read by other users (mode %04o)",
+                   what, path, (unsigned)(st.st_mode & 07777));
     else
         doctor_say(d, DOCTOR_OK, check, NULL, "%s %s is this user's alone", what, path);
 }
@@ -85,22 +86,6 @@ check_writable(doctor *d)
         doctor_say(d, DOCTOR_OK, "writable", NULL, "the vault can be written");
 }
 
-/* True if `path` is below `dir` once links are resolved. */
-static bool
-is_inside(const char *dir, const char *path)
-{
-    char *outer = realpath(dir, NULL), *inner = realpath(path, NULL);
-    bool inside = false;
-
-    if (outer != NULL && inner != NULL) {
-        size_t len = strlen(outer);
-        inside = strncmp(inner, outer, len) == 0 && (inner[len] == '/' || inner[len] == '\0');
-    }
-    free(outer);
-    free(inner);
-    return inside;
-}
-
 static void
 check_key_file(doctor *d)
 {
@@ -112,7 +97,7 @@ check_key_file(doctor *d)
         return;
     }
     check_mode(d, "key-file", "key file", path);
-    if (is_inside(d->c->vault_dir, path))
+    if (cli_is_inside(d->c->vault_dir, path))
         doctor_say(d, DOCTOR_FAIL, "key-place", "move it out of the vault and give --key-file F",
                    "the key file is inside the vault: whoever takes the vault has the key");
     else if (stat(path, &key) == 0 && stat(d->c->vault_dir, &vault) == 0 && key.st_dev == vault.st_dev)

@@ -136,8 +136,10 @@ cli_write_all(int fd, const void *data, size_t len)
     const uint8_t *p = data;
 
     while (len > 0) {
-        ssize_t n = write(fd, p, len);
-        if (n < 0 && errno == EINTR && !cli_interrupted())
+        ssize_t n = cli_interrupted() == 0 ? write(fd, p, len) : -1;
+        if (cli_interrupted() != 0)
+            return EINTR;
+        if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             return n < 0 ? errno : EIO;
@@ -154,8 +156,10 @@ cli_read_full(int fd, void *buffer, size_t len, size_t *got)
 
     *got = 0;
     while (*got < len) {
-        ssize_t n = read(fd, p + *got, len - *got);
-        if (n < 0 && errno == EINTR && !cli_interrupted())
+        ssize_t n = cli_interrupted() == 0 ? read(fd, p + *got, len - *got) : -1;
+        if (cli_interrupted() != 0)
+            return EINTR;
+        if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             return errno;

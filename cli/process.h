@@ -29,9 +29,9 @@ void cli_buffer_free(void *buffer, size_t size);
 /** Bytes to move at a time between a file and the vault where `size` are expected (UINT64_MAX: unknown). */
 size_t cli_step(uint64_t size);
 
-/** Writes all bytes; 0 or an errno, EINTR once a signal was noted. */
+/** Writes all bytes; 0 or an errno, EINTR if a signal was noted. */
 int cli_write_all(int fd, const void *data, size_t len);
-/** Reads until `len` bytes are there or the end is reached; 0 or an errno, EINTR once a signal was noted. */
+/** Reads until `len` bytes are there or the end is reached; 0 or an errno, EINTR if a signal was noted. */
 int cli_read_full(int fd, void *buffer, size_t len, size_t *got);
 
 #endif

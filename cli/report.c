@@ -101,7 +101,8 @@ cli_report(cli *c, const char *what, const char *object, const pqe_error *error)
 
     /* Why no passphrase could be had says more than what the library made of it. */
     if (p->error.status != PQE_OK)
-        return report(c, p->object != NULL ? "cannot read passphrase file" : what, p->object, &p->error, p->advice);
+        return report(c, p->object != NULL ? "cannot read passphrase file" : what,
+                      p->object != NULL ? p->object : object, &p->error, p->advice);
     return report(c, what, object, error, default_advice(error->status));
 }
 

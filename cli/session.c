@@ -80,6 +80,45 @@ cli_key_file(const cli *c, const char *vault_id)
     return xdg_path("XDG_CONFIG_HOME", ".config", name);
 }
 
+/* realpath(3) for what may not be there yet: the part that is there is resolved. NULL if out of memory. */
+static char *
+resolve(const char *path)
+{
+    char *whole = realpath(path, NULL), *parent, *base, *text = NULL;
+    const char *slash = strrchr(path, '/');
+
+    if (whole != NULL || errno == ENOMEM)
+        return whole;
+    if (slash == NULL)
+        base = resolve(".");
+    else if (slash == path)
+        base = strdup("");
+    else {
+        parent = strndup(path, (size_t)(slash - path));
+        base = parent != NULL ? resolve(parent) : NULL;
+        free(parent);
+    }
+    if (base != NULL && asprintf(&text, "%s/%s", base, slash != NULL ? slash + 1 : path) < 0)
+        text = NULL;
+    free(base);
+    return text;
+}
+
+bool
+cli_is_inside(const char *dir, const char *path)
+{
+    char *outer = resolve(dir), *inner = resolve(path);
+    bool inside = false;
+
+    if (outer != NULL && inner != NULL) {
+        size_t len = strlen(outer);
+        inside = strncmp(inner, outer, len) == 0 && (inner[len] == '/' || inner[len] == '\0');
+    }
+    free(outer);
+    free(inner);
+    return inside;
+}
+
 static int
 open_backend(cli *c, const char *config)
 {

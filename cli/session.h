@@ -12,6 +12,9 @@ int cli_vault_dir(cli *c, bool *is_default);
  *  there is no home directory. */
 char *cli_key_file(const cli *c, const char *vault_id);
 
+/** True if `path` is in the directory `dir` once links are resolved. Neither need be there yet. */
+bool cli_is_inside(const char *dir, const char *path);
+
 /** Reads c->facts and opens the vault's backend and the vault, still locked. 0 or the exit code. */
 int cli_open_locked(cli *c);
 /** Unlocks what cli_open_locked() opened. 0 or the exit code. */

@@ -35,3 +35,9 @@ else()
 endif()
 
 pkg_check_modules(PQE_SQLITE REQUIRED IMPORTED_TARGET sqlite3>=3.37)
+
+# Published vectors that scripts/openssl-vectors keeps; the test that reads them is skipped without.
+set(PQE_OPENSSL_VECTORS "" CACHE PATH "Directory with OpenSSL's evp_test data")
+if(NOT PQE_OPENSSL_VECTORS AND EXISTS "${_pqe_private_cache}/openssl-vectors")
+  set(PQE_OPENSSL_VECTORS "${_pqe_private_cache}/openssl-vectors")
+endif()

@@ -79,6 +79,7 @@ derive(EVP_KDF *kdf, const OSSL_PARAM *params, uint8_t *out, size_t len, pqe_err
     ctx = EVP_KDF_CTX_new(kdf);
     ok = ctx != NULL && EVP_KDF_derive(ctx, out, len, params) == 1;
     EVP_KDF_CTX_free(ctx);
+    pqe__wipe_stack();
     status = pqe__ossl_end(ok, "derive a key", err);
     if (status != PQE_OK)
         pqe__wipe(out, len);

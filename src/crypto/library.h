@@ -33,7 +33,8 @@ void pqe__ossl_begin(void);
  */
 pqe_status pqe__ossl_end(bool ok, const char *what, pqe_error *err);
 
-/** Overwrites the stack below the caller, where libcrypto's KEM leaves shared secrets behind. */
+/** Overwrites the stack below the caller, where libcrypto leaves secrets behind (seen: the ML-KEM seed after key
+ *  generation, the key that Argon2 gave). Called after each operation on keys that does not run millions of times. */
 void pqe__wipe_stack(void);
 
 /** One piece of a message that is given in several. */

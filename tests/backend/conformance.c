@@ -161,6 +161,8 @@ authenticates_the_blob(void **state)
 static void
 keeps_vaults_apart(void **state)
 {
+    uint8_t bytes[PQE_BACKEND_STATE_MAX];
+    pqe_blob second = {.data = bytes, .capacity = sizeof bytes};
     fixture one, two;
     sealed b;
     void *key;
@@ -176,6 +178,14 @@ keeps_vaults_apart(void **state)
         pqe__backend_detach(two.backend, key);
     }
     fixture_end(&two);
+
+    /* Two vaults of one opened backend. */
+    fixture_new_id(two.vault_id);
+    assert_int_equal(pqe__backend_enrol(one.backend, two.vault_id, &second, &key, NULL), PQE_OK);
+    assert_int_equal(fixture_unseal(&one, key, b.bytes, b.len, 32), PQE_E_DECRYPTION);
+    assert_int_equal(fixture_unseal(&one, one.key, b.bytes, b.len, 32), PQE_OK);
+    pqe__backend_discard(one.backend, two.vault_id, key);
+    pqe__backend_detach(one.backend, key);
     fixture_end(&one);
 }
 

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening backends, and what the wrappers make of tables that misbehave. */
+#include <pthread.h>
 #include <setjmp.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 /* after the headers above */
 #include <cmocka.h>
 
@@ -26,6 +30,8 @@ static struct {
     pqe_backend_opts opts;
     char config[32];
 } told;
+
+static atomic_int inside, overlaps; /* calls in the backend at once */
 
 static int dummy_key;
 
@@ -108,6 +114,10 @@ t_seal(void *self, void *key, const uint8_t *aad, size_t aad_len, const uint8_t 
     (void)aad_len;
     (void)in;
     (void)len;
+    if (atomic_fetch_add(&inside, 1) != 0)
+        atomic_fetch_add(&overlaps, 1);
+    usleep(100);
+    atomic_fetch_sub(&inside, 1);
     return answer(out, err);
 }
 
@@ -553,6 +563,61 @@ missing_entries_are_unavailable(void **state)
     pqe_backend_close(&c.backend);
 }
 
+/* ---- threads and processes ---- */
+
+static void *
+seal_often(void *arg)
+{
+    uint8_t bytes[16];
+    pqe_blob blob = {.data = bytes, .capacity = sizeof bytes};
+
+    for (int i = 0; i < 100; i++)
+        pqe__backend_seal(arg, &dummy_key, NULL, 0, vault_id, 1, &blob, NULL);
+    return NULL;
+}
+
+static void
+calls_one_at_a_time(void **state)
+{
+    pthread_t threads[4];
+    calls c;
+
+    (void)state;
+    begin(&c, good_table());
+    atomic_store(&overlaps, 0);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, seal_often, c.backend), 0);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    assert_int_equal(atomic_load(&overlaps), 0);
+    pqe_backend_close(&c.backend);
+}
+
+/* What the backend holds is the parent's: the child must not even close it. */
+static void
+a_forked_child_calls_nothing(void **state)
+{
+    calls c;
+    pid_t child;
+    int result;
+
+    (void)state;
+    begin(&c, good_table());
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        pqe_status status = pqe__backend_attach(c.backend, vault_id, NULL, 0, &c.key, NULL);
+        pqe__backend_discard(c.backend, vault_id, &dummy_key);
+        pqe__backend_detach(c.backend, &dummy_key);
+        pqe_backend_close(&c.backend);
+        _exit(status == PQE_E_LOCKED && c.key == NULL && told.closes + told.detaches + told.discards == 0 ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &result, 0), child);
+    assert_true(WIFEXITED(result) && WEXITSTATUS(result) == 0);
+    pqe_backend_close(&c.backend);
+    assert_int_equal(told.closes, 1);
+}
+
 int
 main(void)
 {
@@ -571,6 +636,8 @@ main(void)
         cmocka_unit_test_setup(bounds_what_it_hands_in, reset),
         cmocka_unit_test_setup(bounds_key_sources, reset),
         cmocka_unit_test_setup(missing_entries_are_unavailable, reset),
+        cmocka_unit_test_setup(calls_one_at_a_time, reset),
+        cmocka_unit_test_setup(a_forked_child_calls_nothing, reset),
     };
 
     return cmocka_run_group_tests_name("backend registry", tests, NULL, NULL);

@@ -6,9 +6,10 @@
  * log. With a keeper: another process has the vault open all the while, unlocks it anew after the kill (which settles
  * what the dead process left), and is then killed too; what it decided must agree with what recovery finds.
  *
- * Short form: some points of each operation, others at each run. PQE_BEDS=1: all.
+ * Short form: the commit's points and some others of each operation, other ones at each run. PQE_BEDS=1: all.
  */
 #include <errno.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,38 +17,50 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <dirent.h>
 #include <unistd.h>
 
 #include "fault/common.h"
 #include "fault/trace.h"
 #include "unit/support.h"
 
-#define SHORT_POINTS 9 /* of each operation and mode */
+#define SHORT_POINTS (sanitized() ? 2u : 5u) /* of each operation and mode, beside those of the commit */
 
 typedef enum action { PUT, REMOVE, ROTATE, REKEY, CLOSE, RECOVER } action;
+
+/* How a vault with something to recover came about: a process was killed at this call, the first of its kind. */
+typedef struct accident {
+    action action;
+    size_t len;
+    uint64_t call;
+    bool entry;
+} accident;
 
 typedef struct operation {
     const char *name;
     action action;
     unsigned target; /* name in the model */
     size_t len;
+    accident accident; /* RECOVER only */
 } operation;
 
 static const operation operations[] = {
-    {"put inline", PUT, 5, 500},
-    {"put file", PUT, 6, 90000},
-    {"replace inline by inline", PUT, 0, 2000},
-    {"replace file by file", PUT, 1, 120000},
-    {"replace inline by file", PUT, 0, 80000},
-    {"replace file by inline", PUT, 1, 300},
-    {"rm inline", REMOVE, 0, 0},
-    {"rm file", REMOVE, 1, 0},
-    {"rotate", ROTATE, 0, 0},
-    {"rotate --rekey", REKEY, 0, 0},
-    {"close", CLOSE, 0, 0},
-    {"unlock after a crash", RECOVER, 0, 0},
+    {"put inline", PUT, 5, 500, {0}},
+    {"put file", PUT, 6, 90000, {0}},
+    {"replace inline by inline", PUT, 0, 2000, {0}},
+    {"replace file by file", PUT, 1, 120000, {0}},
+    {"replace inline by file", PUT, 0, 80000, {0}},
+    {"replace file by inline", PUT, 1, 300, {0}},
+    {"rm inline", REMOVE, 0, 0, {0}},
+    {"rm file", REMOVE, 1, 0, {0}},
+    {"rotate", ROTATE, 0, 0, {0}},
+    {"rotate --rekey", REKEY, 0, 0, {0}},
+    {"close", CLOSE, 0, 0, {0}},
+    /* a body half written; a body in place but no row; a mark for a removal that did not happen */
+    {"recovery of a writing put", RECOVER, 1, 0, {PUT, 120000, SYS_write, false}},
+    {"recovery of a committing put", RECOVER, 1, 0, {PUT, 120000, SYS_renameat, false}},
+    {"recovery of a committing rm", RECOVER, 1, 0, {REMOVE, 0, SYS_pwrite64, true}},
 };
 #define OPERATIONS (sizeof operations / sizeof operations[0])
 
@@ -182,10 +195,13 @@ keeper_kill(keeper *k)
 
 /* ---- one point ---- */
 
+#define STOPS_MAX 4096u
+
 typedef struct point {
     unsigned at, last;
     uint64_t call;
     bool entry;
+    bool *commits; /* STOPS_MAX flags, or NULL: where the log is being made durable */
 } point;
 
 static trace_verdict
@@ -197,6 +213,8 @@ kill_at(void *user, const trace_stop *stop, int *error)
     p->last = stop->index;
     p->call = stop->call;
     p->entry = stop->entry;
+    if (p->commits != NULL && stop->index < STOPS_MAX)
+        p->commits[stop->index] = stop->call == SYS_fdatasync;
     return stop->index == p->at ? TRACE_KILL : TRACE_GO;
 }
 
@@ -205,31 +223,32 @@ typedef struct run {
     const model *model;
     shared *shared;
     unsigned there, absent;
+    bool commits[STOPS_MAX];
 } run;
 
 /* Returns false once the operation ends before stop `at`. */
 static bool
-try_point(run *r, const operation *op, unsigned at, bool with_keeper, unsigned *stops)
+try_point(run *r, const operation *op, unsigned at, bool with_keeper, point *p)
 {
     job j = {op, r->work, r->shared};
     model before = *r->model, after;
-    point p = {.at = at};
     keeper k = {0};
     char where[160];
     bool applied, killed;
     int status;
 
+    p->at = at;
     tree_remove(r->work);
     tree_copy(r->template, r->work);
     r->shared->acknowledged = false;
     if (with_keeper)
         keeper_start(r->work, &k);
-    status = trace_run(child_body, &j, kill_at, &p);
+    status = trace_run(child_body, &j, kill_at, p);
     killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
     if (!killed && (!WIFEXITED(status) || WEXITSTATUS(status) != 0))
         die("%s: the traced process failed (status %x)", op->name, (unsigned)status);
-    snprintf(where, sizeof where, "%s, killed %s %s (stop %u%s)", op->name, p.entry ? "before" : "after",
-             trace_call_name(p.call), p.last, with_keeper ? ", keeper" : "");
+    snprintf(where, sizeof where, "%s, killed %s %s (stop %u%s)", op->name, p->entry ? "before" : "after",
+             trace_call_name(p->call), p->last, with_keeper ? ", keeper" : "");
     if (with_keeper) {
         keeper_ask(&k);
         keeper_kill(&k);
@@ -242,24 +261,33 @@ try_point(run *r, const operation *op, unsigned at, bool with_keeper, unsigned *
     applied = check_base(r->work, r->shared->acknowledged ? &after : &before, &after, where) || r->shared->acknowledged;
     r->there += killed && applied;
     r->absent += killed && !applied;
-    *stops = p.last + 1;
     return killed;
 }
 
 static void
 try_operation(run *r, const operation *op, uint64_t *seed)
 {
-    unsigned stops = 0, ignored, tried = 0;
+    point p = {.commits = r->commits};
+    unsigned stops, step, offset, tried = 0;
     double start = seconds_now();
 
     r->there = r->absent = 0;
-    try_point(r, op, UINT_MAX, false, &stops); /* counts, and checks that it succeeds unharmed */
+    memset(r->commits, 0, sizeof r->commits);
+    try_point(r, op, UINT_MAX, false, &p); /* counts, and checks that it succeeds unharmed */
+    stops = p.last + 1;
+    p.commits = NULL;
+    step = long_form() || stops < SHORT_POINTS ? 1 : stops / SHORT_POINTS;
     for (int mode = 0; mode < 2; mode++) {
-        unsigned step = long_form() || stops < SHORT_POINTS ? 1 : stops / SHORT_POINTS;
-        for (unsigned at = draw(seed, step); try_point(r, op, at, mode == 1, &ignored); at += step)
-            tried++;
+        bool killed = true;
+        offset = draw(seed, step);
+        for (unsigned at = 0; killed; at++) {
+            if (at % step != offset && (at >= STOPS_MAX || !r->commits[at]))
+                continue;
+            killed = try_point(r, op, at, mode == 1, &p);
+            tried += killed;
+        }
     }
-    printf("%-26s %4u boundaries, %4u kills: %4u with the change, %4u without; %.1f s\n", op->name, stops, tried,
+    printf("%-28s %4u boundaries, %4u kills: %4u with the change, %4u without; %.1f s\n", op->name, stops, tried,
            r->there, r->absent, seconds_now() - start);
     fflush(stdout);
 }
@@ -285,54 +313,37 @@ make_template(const char *base, model *m)
     base_close(&p);
 }
 
-static void
-plant(const char *base, const char *name)
+static trace_verdict
+kill_at_call(void *user, const trace_stop *stop, int *error)
 {
-    int fd = open(path_in(base, name), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    const accident *a = user;
 
-    if (fd < 0 || write(fd, "left", 4) != 4)
-        die("cannot make %s: %s", name, strerror(errno));
-    close(fd);
+    (void)error;
+    return stop->call == a->call && stop->entry == a->entry ? TRACE_KILL : TRACE_GO;
 }
 
+/* The template itself, or what the accident makes of it. */
 static void
-mark_first_body(const char *base)
+make_start(const char *template, const operation *op, const char *start, shared *told)
 {
-    DIR *top = opendir(path_in(base, "vault/bodies")), *sub;
-    struct dirent *folder, *file;
-    char mark[PATH_MAX];
+    const operation cause = {"accident", op->accident.action, op->target, op->accident.len, {0}};
+    accident a = op->accident;
+    job j = {&cause, start, told};
+    DIR *d;
+    unsigned left = 0;
 
-    while (top != NULL && (folder = readdir(top)) != NULL) {
-        if (folder->d_name[0] == '.' || strcmp(folder->d_name, "ab") == 0)
-            continue;
-        sub = opendir(path_in(path_in(base, "vault/bodies"), folder->d_name));
-        while (sub != NULL && (file = readdir(sub)) != NULL) {
-            if (file->d_name[0] == '.')
-                continue;
-            snprintf(mark, sizeof mark, "vault/pending/%s.m", file->d_name);
-            plant(base, mark);
-            closedir(sub);
-            closedir(top);
-            return;
-        }
-        closedir(sub);
-    }
-    die("the template has no body files");
-}
-
-/* Everything that a dead process can leave: a half-written body, a published one without a row, a mark of a body that
-   has a row, a mark without a body. */
-static void
-make_crashed_template(const char *from, const char *base)
-{
-    tree_copy(from, base);
-    plant(base, "vault/pending/ab000000000000000000000000000001");
-    if (mkdir(path_in(base, "vault/bodies/ab"), 0700) != 0 && errno != EEXIST)
-        die("mkdir: %s", strerror(errno));
-    plant(base, "vault/bodies/ab/ab000000000000000000000000000002");
-    plant(base, "vault/pending/ab000000000000000000000000000002.m");
-    plant(base, "vault/pending/ab000000000000000000000000000003.m");
-    mark_first_body(base);
+    tree_remove(start);
+    tree_copy(template, start);
+    if (op->action != RECOVER)
+        return;
+    if (!WIFSIGNALED(trace_run(child_body, &j, kill_at_call, &a)))
+        die("%s: no such call to be killed at", op->name);
+    d = opendir(path_in(start, "vault/pending"));
+    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;)
+        left += e->d_name[0] != '.';
+    closedir(d);
+    if (left == 0)
+        die("%s: the accident left nothing to recover", op->name);
 }
 
 int
@@ -351,17 +362,16 @@ main(void)
     seed = seed_from_environment();
     scratch = scratch_make();
     r.work = strdup(path_in(scratch, "work"));
+    r.template = strdup(path_in(scratch, "start"));
     r.shared = mmap(NULL, sizeof *r.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (r.work == NULL || r.shared == MAP_FAILED)
+    if (r.work == NULL || r.template == NULL || r.shared == MAP_FAILED)
         die("out of memory");
     make_template(path_in(scratch, "template"), &m);
-    make_crashed_template(path_in(scratch, "template"), path_in(scratch, "crashed"));
     for (size_t i = 0; i < OPERATIONS; i++) {
-        char *template = strdup(path_in(scratch, operations[i].action == RECOVER ? "crashed" : "template"));
-        r.template = template;
+        make_start(path_in(scratch, "template"), &operations[i], r.template, r.shared);
         try_operation(&r, &operations[i], &seed);
-        free(template);
     }
+    free((void *)(uintptr_t)r.template);
     munmap(r.shared, sizeof *r.shared);
     free((void *)(uintptr_t)r.work);
     scratch_remove(scratch);

@@ -29,7 +29,7 @@
 #define TEXT_MAX 256
 
 typedef struct host {
-    const char *dir;
+    const char *dir, *config;
     pqe_backend *backend;
     pqe_vault *vault;
     char name[TEXT_MAX], description[TEXT_MAX];
@@ -38,7 +38,8 @@ typedef struct host {
     pqe_artifact *artifact;
     void *held[2];
     size_t held_len[2];
-    sem_t worked;
+    void (*job)(struct host *h);
+    sem_t done;
 } host;
 
 static void
@@ -95,7 +96,7 @@ give_passphrase(void *user, pqe_passphrase_purpose purpose, char *buf, size_t ca
 }
 
 static void
-open_vault(host *h, const char *config)
+open_vault(host *h)
 {
     const pqe__argon2_params cheap = {.memory_kib = PQE__ARGON2_MEMORY_MIN, .passes = 2, .lanes = 1};
     pqe_backend_opts bo = {.size = sizeof bo, .passphrase = give_passphrase, .user = (void *)(uintptr_t)h->dir};
@@ -104,7 +105,7 @@ open_vault(host *h, const char *config)
 
     pqe__passphrase_set_params(&cheap);
     snprintf(vault, sizeof vault, "%s/vault", h->dir);
-    OK(pqe_backend_open(config, &bo, &h->backend, err));
+    OK(pqe_backend_open(h->config, &bo, &h->backend, err));
     vo.backend = h->backend;
     OK(pqe_vault_open(&vo, &h->vault, err));
 }
@@ -170,15 +171,14 @@ leave_open(host *h)
     free(content);
 }
 
-/* In a thread of its own, which then sits still: what calls leave on its stack is not overwritten by later ones. */
-static _Noreturn void *
-work(void *arg)
+static void
+work(host *h)
 {
-    host *h = arg;
     const char *name = h->name; /* read from a file: this program's text does not hold it */
     pqe_rotate_opts rekey = {.size = sizeof rekey, .rekey = true};
     size_t count = 0;
 
+    open_vault(h);
     put_file(h, "small", "small.bin");
     put_file(h, name, "small.bin");
     put_file(h, name, "large.bin"); /* replaces */
@@ -196,9 +196,6 @@ work(void *arg)
     OK(pqe_list(h->vault, see, &count, err));
     OK(pqe_verify(h->vault, NULL, NULL, NULL, NULL, err));
     leave_open(h);
-    sem_post(&h->worked);
-    for (;;)
-        pause();
 }
 
 static void
@@ -236,34 +233,54 @@ close_handles(host *h)
     explicit_bzero(h->description, sizeof h->description);
 }
 
+static _Noreturn void *
+do_job(void *arg)
+{
+    host *h = arg;
+
+    h->job(h);
+    sem_post(&h->done);
+    for (;;)
+        pause();
+}
+
+/* In a thread of its own, which then sits still: what calls leave on its stack is not overwritten by later ones. */
+static void
+on_its_own(host *h, void (*job)(host *h))
+{
+    pthread_t thread;
+
+    h->job = job;
+    sem_init(&h->done, 0, 0);
+    if (pthread_create(&thread, NULL, do_job, h) != 0)
+        exit(1);
+    sem_wait(&h->done);
+}
+
 int
 main(int argc, char **argv)
 {
     static host h;
     char record[PATH_MAX];
     const void **pages;
-    pthread_t worker;
 
     if (argc != 4)
         return 2;
     prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY); /* the dumper is not this program's parent */
     h.dir = argv[1];
+    h.config = argv[2];
     if (strcmp(argv[3], "auto") != 0)
         pqe__secmem_set_mode(PQE__SECMEM_FALLBACK);
     snprintf(record, sizeof record, "%s/secrets", h.dir);
     recorder_start(record);
     slurp(h.dir, "name", h.name, sizeof h.name - 1);
     slurp(h.dir, "description", h.description, sizeof h.description - 1);
-    open_vault(&h, argv[2]);
-    sem_init(&h.worked, 0, 0);
-    if (pthread_create(&worker, NULL, work, &h) != 0)
-        return 1;
-    sem_wait(&h.worked);
+    on_its_own(&h, work);
     for (size_t i = 0, n = recorder_pages(&pages); i < n; i++)
         dprintf(STDOUT_FILENO, "page %lx\n", (unsigned long)(uintptr_t)pages[i]);
     say_and_wait("unlocked");
     if (strcmp(argv[3], "expire") == 0) {
-        let_expire(&h);
+        on_its_own(&h, let_expire);
     } else {
         pqe_vault_lock(h.vault);
         let_contents_go(&h);

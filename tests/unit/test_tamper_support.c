@@ -51,6 +51,26 @@ last_present(const bed *b)
     return b->states[b->state_count - 1].present;
 }
 
+/* Where the item lies: what an attacker can see and the test needs to name. */
+static void
+locate_item(bed_item *it, pqe_vault *v)
+{
+    pqe__txn txn;
+    pqe__found f;
+
+    assert_pqe_ok(pqe__txn_begin(v, false, &txn, err));
+    assert_pqe_ok(pqe__find(&txn, it->id, false, &f, err));
+    it->rowid = f.row.rowid;
+    if (!f.row.is_inline) {
+        char hex[2 * PQE__ID_SIZE + 1];
+        pqe__hex_encode(f.row.file, PQE__ID_SIZE, hex);
+        memcpy(it->file_hex, hex, sizeof hex);
+        snprintf(it->body, sizeof it->body, "bodies/%.2s/%s", hex, hex);
+    }
+    pqe__found_free(&f);
+    pqe__txn_abort(&txn);
+}
+
 static void
 put_item(bed *b, pqe_vault *v, int item)
 {
@@ -73,33 +93,11 @@ put_item(bed *b, pqe_vault *v, int item)
     snprintf(it->id, sizeof it->id, "%s", a->artifact_id);
     snprintf(it->hash, sizeof it->hash, "%s", a->content_hash);
     pqe_artifact_free(&a);
-    for (int i = 0; i < item; i++)
+    for (int i = 0; i < ITEMS; i++)
         if (b->items[i].name != NULL && strcmp(b->items[i].name, it->name) == 0)
             present &= ~(1u << i);
     remember_state(b, v, present | 1u << item);
-}
-
-static void
-locate_items(bed *b, pqe_vault *v)
-{
-    pqe__txn txn;
-
-    assert_pqe_ok(pqe__txn_begin(v, false, &txn, err));
-    for (int i = 0; i < ITEMS; i++) {
-        pqe__found f;
-        if (!bed_has(b, i))
-            continue;
-        assert_pqe_ok(pqe__find(&txn, b->items[i].id, false, &f, err));
-        b->items[i].rowid = f.row.rowid;
-        if (!f.row.is_inline) {
-            char hex[2 * PQE__ID_SIZE + 1];
-            pqe__hex_encode(f.row.file, PQE__ID_SIZE, hex);
-            memcpy(b->items[i].file_hex, hex, sizeof hex);
-            snprintf(b->items[i].body, sizeof b->items[i].body, "bodies/%.2s/%s", hex, hex);
-        }
-        pqe__found_free(&f);
-    }
-    pqe__txn_abort(&txn);
+    locate_item(it, v);
 }
 
 static void
@@ -138,10 +136,9 @@ bed_make(bed *b)
     v = vault_open(b->clean, backend);
     assert_pqe_ok(pqe_delete(v, "gone", err));
     remember_state(b, v, last_present(b) & ~(1u << ITEM_GONE));
-    put_item(b, v, ITEM_NEW);
     put_item(b, v, ITEM_NEW_FILE);
+    put_item(b, v, ITEM_NEW);
     scratch_copy(b->clean, b->wal);
-    locate_items(b, v);
     pqe_vault_close(&v);
     pqe_backend_close(&backend);
 }
@@ -218,13 +215,15 @@ file_write(const char *path, const void *data, size_t len)
 void
 bed_sql(const bed *b, const char *format, ...)
 {
-    char *statement = NULL;
+    char *statement = NULL, *fast = NULL;
     va_list args;
 
     va_start(args, format);
     assert_true(vasprintf(&statement, format, args) >= 0);
     va_end(args);
-    sql(b->dir, statement);
+    assert_true(asprintf(&fast, "PRAGMA synchronous=OFF; %s", statement) >= 0);
+    sql(b->dir, fast);
+    free(fast);
     free(statement);
 }
 

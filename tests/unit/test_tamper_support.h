@@ -9,7 +9,7 @@
 
 #include "unit/support.h"
 
-/* Every put of the history, in order; the names say what became of it. */
+/* Every put of the history; the names say what became of it. */
 enum {
     ITEM_EMPTY,    /* inline, 0 bytes */
     ITEM_TWIN_A,   /* inline, twins have equal sizes and come from different sessions */
@@ -31,7 +31,7 @@ typedef struct bed_item {
     uint8_t *content;
     char id[PQE_ARTIFACT_ID_SIZE];
     char hash[65];
-    int64_t rowid; /* of items that are in the finished vault */
+    int64_t rowid; /* at the time of the put */
     char body[64]; /* "bodies/<2 hex>/<32 hex>"; "" if inline */
     char file_hex[33];
 } bed_item;

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs a command on a terminal of its own and answers its questions.
 
-usage: pty.py [--stdout FILE] [EXPECTED ANSWER]... -- COMMAND...
+usage: terminal.py [--stdout FILE] [EXPECTED ANSWER]... -- COMMAND...
 
 Waits for each EXPECTED text and types ANSWER and a newline; "^C", "^D" are typed as these keys. Prints what appeared on
 the terminal, then a line "[echo on]" or "[echo off]" with the state the terminal was left in; ends with the command's
@@ -33,7 +33,7 @@ while True:
     ready, _, _ = select.select([terminal], [], [], 30)
     if not ready:
         sys.stdout.buffer.write(seen)
-        sys.exit("pty.py: nothing happened for 30 s")
+        sys.exit("terminal.py: nothing happened for 30 s")
     try:
         data = os.read(terminal, 65536)
     except OSError:
