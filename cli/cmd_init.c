@@ -41,7 +41,7 @@ check_options(cli *c, const char *backend, bool by_passphrase)
     if (by_passphrase && key_file != NULL)
         return cli_usage(c, "a vault is opened by a key file or by a passphrase, not by both");
     if (key_file != NULL && cli_is_inside(c->vault_dir, key_file))
-        return cli_usage(c, "--key-file: inside the vault the key would go wherever the vault goes");
+        return cli_usage(c, "--key-file: a key inside the vault goes wherever the vault goes; choose another place");
     return 0;
 }
 

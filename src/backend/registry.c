@@ -95,7 +95,7 @@ table_fault(const pqe_backend_ops *ops)
 }
 
 /* Copies the caller's options into today's struct. A longer struct, from a later header, is fine as long as it asks
- * for nothing that is unknown here. */
+ * for nothing that is unknown here. A shorter one cannot be: the struct is as 0.1.0, the first release, has it. */
 static pqe_status
 copy_opts(const pqe_backend_opts *opts, pqe_backend_opts *out, pqe_error *err)
 {

@@ -156,7 +156,7 @@ open_chunk(const pqe__body_reader *r, pqe__body_lane *lane, uint64_t chunk, cons
     pqe__wipe(nonce, sizeof nonce);
     if (status == PQE_E_DECRYPTION)
         pqe__set_error(err, status, PQE_ORIGIN_CRYPTO, 0, "chunk %llu of the body does not verify",
-                  (unsigned long long)chunk);
+                       (unsigned long long)chunk);
     return status;
 }
 

@@ -92,7 +92,8 @@ copy_row(sqlite3_stmt *stmt, bool with_body, pqe__row *out, pqe_error *err)
     if (out->allocation == NULL)
         return pqe__fail_nomem(err);
     out->record = out->allocation;
-    memcpy(out->allocation, sqlite3_column_blob(stmt, 3), out->record_len);
+    if (out->record_len != 0) /* SQLite gives NULL for an empty blob */
+        memcpy(out->allocation, sqlite3_column_blob(stmt, 3), out->record_len);
     if (out->body_len != 0) {
         uint8_t *body = (uint8_t *)out->allocation + out->record_len;
         memcpy(body, sqlite3_column_blob(stmt, 4), out->body_len);

@@ -129,7 +129,8 @@ pqe__db_blob(sqlite3_stmt *stmt, int column, void *out, size_t len)
 {
     if (sqlite3_column_type(stmt, column) != SQLITE_BLOB || (size_t)sqlite3_column_bytes(stmt, column) != len)
         return false;
-    memcpy(out, sqlite3_column_blob(stmt, column), len);
+    if (len != 0) /* SQLite gives NULL for an empty blob */
+        memcpy(out, sqlite3_column_blob(stmt, column), len);
     return true;
 }
 

@@ -161,11 +161,12 @@ take_slots(region *r, size_t want)
 void *
 pqe__secmem_alloc(size_t size)
 {
-    size_t want = (size + SLOT - 1) / SLOT;
+    size_t want;
     void *p = NULL;
 
-    if (size == 0 || want > REGION_SLOTS)
+    if (size == 0 || size > (size_t)REGION_SLOTS * SLOT)
         return NULL;
+    want = (size + SLOT - 1) / SLOT;
     pthread_once(&pool_once, install_fork_handlers);
     lock_pool();
     for (region *r = pool; r != NULL && p == NULL; r = r->next)

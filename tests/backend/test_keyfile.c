@@ -24,7 +24,8 @@
 #include "util/text.h"
 
 /* ---- a vault of an independent program ----
- * Made from docs/format.md, section 6, alone with another implementation of HKDF and AES-GCM: key 40..5f, vault id 10..1f. */
+ * Made from docs/format.md, section 6, alone with another implementation of HKDF and AES-GCM: key 40..5f, vault id
+ * 10..1f. */
 
 static const uint8_t vault_id[PQE_VAULT_ID_SIZE] = {0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17,
                                                     0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f};

@@ -20,8 +20,8 @@
 
 static const pqe__argon2_params cheap = {.memory_kib = PQE__ARGON2_MEMORY_MIN, .passes = 2, .lanes = 4};
 
-/* Made from docs/format.md, section 6, alone with another implementation: vault id 10..1f, Argon2id with 19 MiB, 2 passes and 4
- * lanes, salt 70..7f, wrapped key c0..df. */
+/* Made from docs/format.md, section 6, alone with another implementation: vault id 10..1f, Argon2id with 19 MiB, 2
+ * passes and 4 lanes, salt 70..7f, wrapped key c0..df. */
 static const uint8_t vault_id[PQE_VAULT_ID_SIZE] = {0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17,
                                                     0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f};
 static const char known_passphrase[] = "correct horse battery st\xc3\xa4ple";

@@ -171,32 +171,105 @@ leave_open(host *h)
     free(content);
 }
 
-static void
-work(host *h)
-{
-    const char *name = h->name; /* read from a file: this program's text does not hold it */
-    pqe_rotate_opts rekey = {.size = sizeof rekey, .rekey = true};
-    size_t count = 0;
+/* ---- jobs, each done in a thread of its own ---- */
 
+static void
+make(host *h)
+{
     open_vault(h);
     put_file(h, "small", "small.bin");
-    put_file(h, name, "small.bin");
-    put_file(h, name, "large.bin"); /* replaces */
+}
+
+static void
+replace(host *h)
+{
+    put_file(h, h->name, "small.bin");
+    put_file(h, h->name, "large.bin");
+}
+
+static void
+remove_one(host *h)
+{
     put_file(h, "doomed", "large.bin");
     OK(pqe_delete(h->vault, "doomed", err));
-    read_in_pieces(h, name);
-    OK(pqe_rotate(h->vault, &rekey, err));
+}
+
+static void
+rotate(host *h)
+{
+    OK(pqe_rotate(h->vault, NULL, err));
+}
+
+static void
+rekey(host *h)
+{
+    pqe_rotate_opts o = {.size = sizeof o, .rekey = true};
+
+    OK(pqe_rotate(h->vault, &o, err));
+}
+
+/* The first call after a rotation loads the new keys. */
+static void
+reload(host *h)
+{
+    OK(pqe_info(h->vault, "small", &h->artifact, err));
+    pqe_artifact_free(&h->artifact);
+}
+
+static void
+unlock_again(host *h)
+{
     pqe_vault_lock(h->vault);
     OK(pqe_vault_unlock(h->vault, 0, err));
-    put_file(h, "second session", "small.bin");
-    OK(pqe_get(h->vault, "small", &h->held[0], &h->held_len[0], NULL, err));
-    OK(pqe_get(h->vault, name, &h->held[1], &h->held_len[1], NULL, err));
-    OK(pqe_info(h->vault, name, &h->artifact, err));
-    read_in_pieces(h, name);
-    OK(pqe_list(h->vault, see, &count, err));
-    OK(pqe_verify(h->vault, NULL, NULL, NULL, NULL, err));
-    leave_open(h);
 }
+
+static void
+put_in_second_session(host *h)
+{
+    put_file(h, "second session", "small.bin");
+}
+
+static void
+get(host *h)
+{
+    OK(pqe_get(h->vault, "small", &h->held[0], &h->held_len[0], NULL, err));
+    OK(pqe_get(h->vault, h->name, &h->held[1], &h->held_len[1], NULL, err));
+}
+
+static void
+read_pieces(host *h)
+{
+    read_in_pieces(h, h->name);
+}
+
+static void
+describe(host *h)
+{
+    size_t count = 0;
+
+    OK(pqe_info(h->vault, h->name, &h->artifact, err));
+    OK(pqe_list(h->vault, see, &count, err));
+}
+
+static void
+verify(host *h)
+{
+    OK(pqe_verify(h->vault, NULL, NULL, NULL, NULL, err));
+}
+
+static void
+show_grant_key(host *h)
+{
+    char pem[PQE_GRANT_PEM_MAX];
+    size_t len;
+
+    OK(pqe_grant_public_key(h->vault, pem, sizeof pem, &len, err));
+}
+
+static void (*const work[])(host *h) = {
+    make, replace, remove_one, rotate, reload, rekey, reload, unlock_again, put_in_second_session,
+    get,  read_pieces, describe, verify, show_grant_key, leave_open,
+};
 
 static void
 let_contents_go(host *h)
@@ -275,7 +348,8 @@ main(int argc, char **argv)
     recorder_start(record);
     slurp(h.dir, "name", h.name, sizeof h.name - 1);
     slurp(h.dir, "description", h.description, sizeof h.description - 1);
-    on_its_own(&h, work);
+    for (size_t i = 0; i < sizeof work / sizeof work[0]; i++)
+        on_its_own(&h, work[i]);
     for (size_t i = 0, n = recorder_pages(&pages); i < n; i++)
         dprintf(STDOUT_FILENO, "page %lx\n", (unsigned long)(uintptr_t)pages[i]);
     say_and_wait("unlocked");

@@ -430,6 +430,13 @@ run_operation(void *arg)
     return op->run(thread_out) == PQE_OK ? NULL : "failed";
 }
 
+/* The sanitizers lay out the stack as they need it; what is left on it is looked at in the other builds. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define STACK_IS_OURS false
+#else
+#define STACK_IS_OURS true
+#endif
+
 /** Runs an operation on a stack of our own; true if that holds a secret afterwards. */
 static bool
 run_and_scan_stack(const operation *op)
@@ -451,7 +458,7 @@ run_and_scan_stack(const operation *op)
     assert_null(failure);
     while (used < size && stack[used] == 0)
         used++;
-    found = holds_secret(stack + used, size - used);
+    found = STACK_IS_OURS && holds_secret(stack + used, size - used);
     munmap(stack, size);
     return found;
 }
@@ -463,7 +470,7 @@ test_nothing_is_left_behind(void **state)
 
     (void)state;
     scan_freed = true;
-    assert_true(run_and_scan_stack(&stack_control));
+    assert_int_equal(run_and_scan_stack(&stack_control), STACK_IS_OURS);
     assert_int_equal(freed_with_secret, 0);
     assert_false(run_and_scan_stack(&heap_control));
     assert_int_equal(freed_with_secret, 1);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "vault/internal.h"
 
@@ -141,11 +142,14 @@ bed_make(bed *b)
     scratch_copy(b->clean, b->wal);
     pqe_vault_close(&v);
     pqe_backend_close(&backend);
+    b->index = file_read(scratch_path(b->clean, "index.db"), &b->index_len);
+    bed_restore(b);
 }
 
 void
 bed_free(bed *b)
 {
+    free(b->index);
     for (int i = 0; i < ITEMS; i++)
         free(b->items[i].content);
     free(b->clean);
@@ -165,6 +169,16 @@ void
 bed_restore(const bed *b)
 {
     scratch_copy(b->clean, b->dir);
+}
+
+void
+bed_restore_index(const bed *b)
+{
+    static const char *const beside[] = {"index.db-wal", "index.db-shm", "index.db-journal"};
+
+    for (size_t i = 0; i < sizeof beside / sizeof beside[0]; i++)
+        unlink(scratch_path(b->dir, beside[i]));
+    file_write(scratch_path(b->dir, "index.db"), b->index, b->index_len);
 }
 
 bool

@@ -45,10 +45,12 @@ typedef struct bed_state {
 
 typedef struct bed {
     char *scratch;
-    char *clean; /* the finished vault, never touched */
-    char *older; /* the same vault before items were replaced and deleted */
-    char *wal;   /* the finished vault, copied while it was open: much of it lies in index.db-wal */
-    char *dir;   /* the vault under attack; bed_restore() makes it */
+    char *clean;    /* the finished vault, never touched */
+    char *older;    /* the same vault before items were replaced and deleted */
+    char *wal;      /* the finished vault, copied while it was open: much of it lies in index.db-wal */
+    char *dir;      /* the vault under attack: a copy of clean at first */
+    uint8_t *index; /* clean's index.db */
+    size_t index_len;
     char vault_id[33];
     bed_item items[ITEMS];
     bed_state states[BED_STATES]; /* after every commit */
@@ -59,8 +61,9 @@ typedef struct bed {
 void bed_make(bed *b);
 void bed_free(bed *b);
 pqe_backend *bed_backend(const bed *b);
-/** dir becomes a copy of clean. */
+/** dir becomes a copy of clean again: all of it, or index.db alone where only that was touched. */
 void bed_restore(const bed *b);
+void bed_restore_index(const bed *b);
 bool bed_has(const bed *b, int item);
 
 /* Flags of bed_probe(). */

@@ -273,7 +273,7 @@ make_temporary(int dir, const char *path, char temp[TEMP_NAME_SIZE], const uint8
 {
     uint8_t random[8];
     char hex[2 * sizeof random + 1];
-    struct stat st;
+    struct stat st = {0};
     int fd;
     pqe_status status = pqe__random(random, sizeof random, err);
 
@@ -357,7 +357,7 @@ pqe_status
 pqe__keyfile_create(const char *path, const uint8_t id[PQE_VAULT_ID_SIZE], const uint8_t key[PQE__KEY_SIZE],
                     pqe__keyfile_made *made, pqe_error *err)
 {
-    char dir_path[PATH_MAX];
+    char dir_path[PATH_MAX] = "";
     int dir = -1;
     pqe_status status = check_path(path, err);
 

@@ -11,7 +11,7 @@
  *     14       4    lanes
  *     18      16    salt
  *     34      32    check value: tells a wrong passphrase, and binds the state to one passphrase
- *     66      60    box (nonce, ciphertext, tag) holding the 32-byte key; its AAD is a label, the vault id and bytes 0-65
+ *     66      60    box (nonce, ciphertext, tag) of the 32-byte key; its AAD is a label, the vault id and bytes 0-65
  *
  * Parameters come from a file that anyone may have written: they are held against a floor (a weak state must not pass
  * for a protected one) and a ceiling (opening must not exhaust the machine) before anything is allocated.
