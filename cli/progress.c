@@ -11,7 +11,7 @@
 #include "text.h"
 
 #define SECOND 1000000000u
-#define BAR_MAX 30u
+#define BAR_MAX 20u
 
 static uint64_t
 now_ns(void)

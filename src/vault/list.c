@@ -46,7 +46,10 @@ pqe_list(pqe_vault *vault, pqe_list_fn fn, void *user, pqe_error *err)
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "there is no callback");
     if ((status = pqe__txn_begin(vault, false, &txn, err)) != PQE_OK)
         return status;
-    status = pqe__tree_walk(vault->store, txn.head.index_root, list_entry, &l, err);
+    /* Once without reporting, so that an entry that was put back is not shown before it is noticed. */
+    status = pqe__tree_walk(vault->store, txn.head.index_root, NULL, NULL, err);
+    if (status == PQE_OK)
+        status = pqe__tree_walk(vault->store, txn.head.index_root, list_entry, &l, err);
     if (status == PQE_OK && l.count != txn.head.artifact_count)
         status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "the head counts another number of artifacts");
     pqe__txn_abort(&txn);

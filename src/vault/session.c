@@ -153,7 +153,8 @@ accept_head(pqe__session *session, const pqe__keys *keys, const uint8_t *bytes, 
         return status;
     if (sealed_len < PQE__BOX_OVERHEAD || sealed_len - PQE__BOX_OVERHEAD > sizeof plain)
         return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "the vault's head is damaged");
-    if (head->generation < session->generation)
+    /* These are not the bytes last verified: the same generation again is another vault's future, put in place. */
+    if (head->generation <= session->generation)
         return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0,
                          "the vault went back from generation %llu to %llu while it was open",
                          (unsigned long long)session->generation, (unsigned long long)head->generation);

@@ -92,6 +92,21 @@ pqe__txn_write_head(pqe__txn *txn, const pqe__keys *keys, pqe_error *err)
     return pqe__head_write(txn->vault->store, keys, &txn->head, &session->priv, err);
 }
 
+/* The session learns its own commit at once, so that an index put back later is noticed. Best effort: what fails here
+   is said by the next transaction. */
+static void
+note_commit(pqe__txn *txn)
+{
+    bool reload;
+
+    if (pqe__store_begin(txn->vault->store, false, NULL) != PQE_OK)
+        return;
+    if (pqe__txn_resume(txn, NULL) == PQE_OK)
+        pqe__session_read_head(txn->vault, txn->vault->session, &txn->head, &reload, NULL);
+    pqe__txn_pause(txn);
+    pqe__store_rollback(txn->vault->store);
+}
+
 pqe_status
 pqe__txn_commit(pqe__txn *txn, bool *outcome_known, pqe_error *err)
 {
@@ -102,6 +117,8 @@ pqe__txn_commit(pqe__txn *txn, bool *outcome_known, pqe_error *err)
     status = pqe__store_commit(txn->vault->store, err);
     if (status != PQE_OK && txn->write)
         *outcome_known = false;
+    if (status == PQE_OK && txn->write)
+        note_commit(txn);
     pthread_mutex_unlock(&txn->vault->db_lock);
     txn->vault = NULL;
     return status;

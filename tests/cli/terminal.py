@@ -30,10 +30,10 @@ if pid == 0:
 
 seen, unread, echo = b"", b"", None
 while True:
-    ready, _, _ = select.select([terminal], [], [], 30)
+    ready, _, _ = select.select([terminal], [], [], 120)
     if not ready:
         sys.stdout.buffer.write(seen)
-        sys.exit("terminal.py: nothing happened for 30 s")
+        sys.exit("terminal.py: nothing happened for 120 s")
     try:
         data = os.read(terminal, 65536)
     except OSError:

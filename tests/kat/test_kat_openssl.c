@@ -91,21 +91,14 @@ gcm_seals(const gcm_case *c, pqe__aead *aead)
 }
 
 static bool
-gcm_opens(const gcm_case *c, pqe__aead *aead, bool valid)
+gcm_opens(const gcm_case *c, pqe__aead *aead)
 {
     uint8_t *out = malloc(c->plain.len + 1);
-    pqe_status status;
-    bool ok;
+    bool ok =
+        out != NULL &&
+        pqe__aead_open(aead, c->iv.data, c->aad.data, c->aad.len, c->cipher.data, c->cipher.len, out, NULL) == PQE_OK &&
+        equal(c->plain, out, c->plain.len);
 
-    if (out == NULL)
-        return false;
-    memset(out, 0xaa, c->plain.len + 1);
-    status = pqe__aead_open(aead, c->iv.data, c->aad.data, c->aad.len, c->cipher.data, c->cipher.len, out, NULL);
-    if (valid)
-        ok = status == PQE_OK && equal(c->plain, out, c->plain.len);
-    else
-        ok = status == PQE_E_DECRYPTION && is_zero(out, c->plain.len);
-    ok = ok && out[c->plain.len] == 0xaa;
     free(out);
     return ok;
 }
@@ -124,27 +117,26 @@ join(const char *first, const char *second)
     return both;
 }
 
+/* Those with another nonce length, or that must not verify (all of which have one), are passed over. */
 static outcome
 run_gcm(const stanza *s)
 {
-    static const char *const known[] = {"Cipher", "Key",    "IV",        "AAD",   "Tag",    "Plaintext", "Ciphertext",
-                                        "NextIV", "Result", "Operation", "Title", "Reason", NULL};
+    static const char *const known[] = {"Cipher",     "Key",    "IV",        "AAD",   "Tag", "Plaintext",
+                                        "Ciphertext", "NextIV", "Operation", "Title", NULL};
     bool is_gcm = stanza_is(s, "Cipher", "aes-256-gcm") || stanza_is(s, "Cipher", "aes-128-gcm");
-    bool only_seal, only_open, invalid = is_gcm && stanza_get(s, "Result") != NULL;
     pqe__aead *aead = NULL;
     outcome o = NOT_APPLICABLE;
     gcm_case c;
 
-    if (!is_gcm || !stanza_only(s, known) || (invalid && !stanza_is(s, "Result", "CIPHERFINAL_ERROR")))
+    if (!is_gcm || !stanza_only(s, known))
         return NOT_APPLICABLE;
-    only_seal = stanza_is(s, "Operation", "ENCRYPT");
-    only_open = invalid || stanza_is(s, "Operation", "DECRYPT");
     c = (gcm_case){bytes_parse(stanza_get(s, "Key")), bytes_parse(stanza_get(s, "IV")),
                    bytes_parse(stanza_get(s, "AAD")), bytes_parse(stanza_get(s, "Plaintext")),
                    join(stanza_get(s, "Ciphertext"), stanza_get(s, "Tag"))};
     if (c.iv.len == PQE__NONCE_SIZE && c.cipher.len == c.plain.len + PQE__TAG_SIZE)
-        o = verdict(pqe__aead_new(c.key.data, c.key.len, &aead, NULL) == PQE_OK && (only_open || gcm_seals(&c, aead)) &&
-                    (only_seal || gcm_opens(&c, aead, !invalid)));
+        o = verdict(pqe__aead_new(c.key.data, c.key.len, &aead, NULL) == PQE_OK &&
+                    (stanza_is(s, "Operation", "DECRYPT") || gcm_seals(&c, aead)) &&
+                    (stanza_is(s, "Operation", "ENCRYPT") || gcm_opens(&c, aead)));
     pqe__aead_free(&aead);
     bytes_free(&c.key);
     bytes_free(&c.iv);
