@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -45,9 +46,9 @@ close_all_on_exec(void)
         return;
     d = opendir("/proc/self/fd"); /* Linux before 5.11 */
     while (d != NULL && (entry = readdir(d)) != NULL) {
-        int fd = atoi(entry->d_name);
-        if (fd > 2)
-            (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+        long fd = strtol(entry->d_name, NULL, 10); /* "." and ".." give 0 */
+        if (fd > 2 && fd <= INT_MAX)
+            (void)fcntl((int)fd, F_SETFD, FD_CLOEXEC);
     }
     if (d != NULL)
         closedir(d);

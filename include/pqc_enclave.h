@@ -112,7 +112,8 @@ typedef enum pqe_passphrase_purpose {
 
 /**
  * Supplies a passphrase. `buf` is locked memory of `capacity` bytes owned by the library and wiped by it; write the
- * passphrase's bytes there (no NUL needed) and its length to *len. Return PQE_OK, or any error to give up.
+ * passphrase's bytes there (no NUL needed) and its length to *len. Return PQE_OK, or any error to give up. It is called
+ * while the backend is busy: it must not call into the same backend or a vault of it.
  */
 typedef pqe_status (*pqe_passphrase_fn)(void *user, pqe_passphrase_purpose purpose, char *buf, size_t capacity,
                                         size_t *len);

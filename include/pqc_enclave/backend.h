@@ -58,7 +58,8 @@ typedef struct pqe_backend_ops {
     pqe_status (*enrol)(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], pqe_blob *state, void **key,
                         pqe_error *err);
 
-    /** Undoes enrol() where the vault could not be made: removes key files and the like. Called before detach(). */
+    /** Undoes enrol() where the vault could not be made: removes key files and the like. Called before detach().
+     *  Optional: a backend that leaves nothing behind has nothing to undo. */
     void (*discard)(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], void *key);
 
     /** Opens the key-encryption key of an existing vault. PQE_E_DENIED for a wrong or missing credential. */
@@ -68,7 +69,8 @@ typedef struct pqe_backend_ops {
     /** Wipes the key. */
     void (*detach)(void *self, void *key);
 
-    /** Seals up to PQE_SEAL_SECRET_MAX bytes; `aad` is authenticated. Fresh randomness at every call. */
+    /** Seals 1 to PQE_SEAL_SECRET_MAX bytes; `aad` is authenticated. Fresh randomness at every call; an empty result
+     *  counts as a failure. */
     pqe_status (*seal)(void *self, void *key, const uint8_t *aad, size_t aad_len, const uint8_t *secret,
                        size_t secret_len, pqe_blob *sealed, pqe_error *err);
 

@@ -44,6 +44,18 @@ pqe__wipe(void *p, size_t size)
         explicit_bzero(p, size);
 }
 
+/* No instruction that clears them is portable; a copy of zeros goes through the same registers as any other copy. It is
+ * long enough to need all of them and too short for the string instructions that long copies are done with. */
+void
+pqe__wipe_registers(void)
+{
+    static const uint8_t zeros[1024];
+    static void *(*volatile const copy)(void *, const void *, size_t) = memcpy; /* a call, whatever the compiler knows */
+    uint8_t sink[sizeof zeros];
+
+    copy(sink, zeros, sizeof sink);
+}
+
 bool
 pqe__owner_is_here(pid_t owner)
 {

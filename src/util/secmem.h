@@ -22,6 +22,10 @@ void pqe__secmem_free(void *p);
 /** Overwrites in a way the compiler keeps. */
 void pqe__wipe(void *p, size_t size);
 
+/** Overwrites the vector registers that memcpy() works with: after a copy they hold the end of what was copied, until
+ *  something else needs them, and a dump of the process includes them. */
+void pqe__wipe_registers(void);
+
 /** True in the process that recorded `owner`. */
 bool pqe__owner_is_here(pid_t owner);
 

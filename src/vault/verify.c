@@ -192,7 +192,7 @@ check_index(index_check *c, pqe_error *err)
     if (status == PQE_OK && (c->name_entries != c->txn->head.artifact_count ||
                              c->id_entries != c->txn->head.artifact_count || rows != c->txn->head.artifact_count)) {
         pqe__set_error(&error, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0,
-                  "the index holds another number of artifacts than its head says");
+                       "the index holds another number of artifacts than its head says");
         status = report(c->v, PQE_E_TAMPERED, NULL, &error, 0, err);
     }
     if (status == PQE_OK)

@@ -220,8 +220,10 @@ fitting(const failing *f, const outcome *o)
     if (o->error.message[0] == '\0' || o->error.status != o->status)
         return false;
     if (f->mode == FULL || f->mode == FULL_AND_DIE)
-        return o->status == PQE_E_NO_SPACE || /* which promises that nothing was changed: a failed sync cannot */
-               (o->status == PQE_E_IO && (f->call == SYS_fsync || f->call == SYS_fdatasync));
+        /* No space promises that nothing was changed, which a failed sync cannot. Where SQLite cannot make a file it
+           tries to open it without making it, and reports that second error. */
+        return o->status == PQE_E_NO_SPACE ||
+               (o->status == PQE_E_IO && (f->call == SYS_fsync || f->call == SYS_fdatasync || f->call == SYS_openat));
     if (f->call == SYS_mmap)
         return o->status == PQE_E_NOMEM || o->status == PQE_E_IO;
     return o->status == PQE_E_IO;
