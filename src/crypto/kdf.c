@@ -10,13 +10,13 @@
 static OSSL_PARAM
 octets(const char *name, const void *data, size_t len)
 {
-    return OSSL_PARAM_construct_octet_string(name, (void *)(uintptr_t)data, len);
+    return OSSL_PARAM_construct_octet_string(name, (void *)data, len);
 }
 
 static OSSL_PARAM
 text(const char *name, const char *value)
 {
-    return OSSL_PARAM_construct_utf8_string(name, (char *)(uintptr_t)value, 0);
+    return OSSL_PARAM_construct_utf8_string(name, (char *)value, 0);
 }
 
 pqe_status

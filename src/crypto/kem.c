@@ -37,7 +37,7 @@ pqe_status
 pqe__kem_from_seed(const uint8_t seed[PQE__KEM_SEED_SIZE], pqe__kem_key **out, pqe_error *err)
 {
     const OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_ML_KEM_SEED, (void *)(uintptr_t)seed, PQE__KEM_SEED_SIZE),
+        OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_ML_KEM_SEED, (void *)seed, PQE__KEM_SEED_SIZE),
         OSSL_PARAM_construct_end()};
     const pqe__library *l;
     EVP_PKEY_CTX *ctx;
@@ -62,7 +62,7 @@ pqe__kem_from_seed(const uint8_t seed[PQE__KEM_SEED_SIZE], pqe__kem_key **out, p
 pqe_status
 pqe__kem_from_public(const uint8_t *ek, size_t len, pqe__kem_key **out, pqe_error *err)
 {
-    OSSL_PARAM params[] = {OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, (void *)(uintptr_t)ek, len),
+    OSSL_PARAM params[] = {OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, (void *)ek, len),
                            OSSL_PARAM_construct_end()};
     const pqe__library *l;
     EVP_PKEY_CTX *ctx;
@@ -206,12 +206,12 @@ pqe__kem_public_pem(const pqe__kem_key *key, char *buf, size_t capacity, size_t 
         buf[0] = '\0';
     pqe__ossl_begin();
     ctx = OSSL_ENCODER_CTX_new_for_pkey(key->pkey, EVP_PKEY_PUBLIC_KEY, "PEM", "SubjectPublicKeyInfo", NULL);
-    ok = ctx != NULL && OSSL_ENCODER_to_data(ctx, &pem, &pem_len) > 0;
+    ok = ctx != NULL && OSSL_ENCODER_to_data(ctx, &pem, &pem_len) > 0 && pem != NULL;
     OSSL_ENCODER_CTX_free(ctx);
     status = pqe__ossl_end(ok, "write an ML-KEM public key as PEM", err);
     if (status == PQE_OK && pem_len >= capacity)
         status = pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_CRYPTO, 0, "the PEM form needs %zu bytes", pem_len + 1);
-    if (status == PQE_OK) {
+    if (pem != NULL && status == PQE_OK) {
         memcpy(buf, pem, pem_len);
         buf[pem_len] = '\0';
         *len = pem_len;

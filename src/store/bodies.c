@@ -105,7 +105,7 @@ make_mark(pqe__store *store, const uint8_t name[PQE__ID_SIZE], pqe_error *err)
     int fd;
 
     mark_path(name, mark);
-    fd = openat(store->pending_fd, mark, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    fd = openat(store->pending_fd, mark, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
     if (fd < 0)
         return pqe__fail_errno(err, errno, "cannot make a mark in pending/");
     close(fd);

@@ -254,6 +254,19 @@ require_index(const char *dir, pqe_error *err)
     return PQE_OK;
 }
 
+/* The index keeps a write-ahead log, never a rollback journal. SQLite would play one that is found into the index and
+   remove any file that it names as its super-journal; a pipe of that name would make it wait for ever. */
+static pqe_status
+refuse_journal(pqe__store *store, pqe_error *err)
+{
+    struct stat st;
+
+    if (fstatat(store->dir_fd, index_files[3], &st, AT_SYMLINK_NOFOLLOW) == 0)
+        return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "there is an %s, which this format never has",
+                         index_files[3]);
+    return errno == ENOENT ? PQE_OK : pqe__fail_errno(err, errno, "cannot open the index");
+}
+
 pqe_status
 pqe__store_open(const char *dir, bool read_only, uint32_t busy_ms, pqe__store **out, pqe_error *err)
 {
@@ -267,6 +280,8 @@ pqe__store_open(const char *dir, bool read_only, uint32_t busy_ms, pqe__store **
     if ((store = store_new()) == NULL)
         return pqe__fail_nomem(err);
     status = open_tree(store, dir, err);
+    if (status == PQE_OK)
+        status = refuse_journal(store, err);
     if (status == PQE_OK)
         status = choose_mode(store, read_only, &immutable, err);
     if (status == PQE_OK)

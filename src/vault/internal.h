@@ -146,6 +146,9 @@ pqe_status pqe__txn_commit(pqe__txn *txn, bool *outcome_known, pqe_error *err);
 pqe_status pqe__txn_write_head(pqe__txn *txn, const pqe__keys *keys, pqe_error *err);
 pqe_status pqe__head_write(pqe__store *store, const pqe__keys *keys, const pqe__head *head,
                            const pqe__head_private *priv, pqe_error *err);
+/** Compares the stored device items with what the head says of them: they were when the keys were loaded, but could
+ *  have been altered since, and must not go under a new head so. */
+pqe_status pqe__txn_check_device(pqe__txn *txn, pqe_error *err);
 /** Leaves and re-enters the session around a callback of the application's. */
 void pqe__txn_pause(pqe__txn *txn);
 pqe_status pqe__txn_resume(pqe__txn *txn, pqe_error *err);

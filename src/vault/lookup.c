@@ -26,12 +26,15 @@ pqe__tag_of(const pqe__keys *keys, pqe__entry_kind kind, const void *data, size_
             pqe_error *err)
 {
     uint8_t message[1 + PQE_NAME_MAX];
+    pqe_status status;
 
     if (len > PQE_NAME_MAX)
         return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_API, 0, "the name is longer than %d bytes", PQE_NAME_MAX);
     message[0] = (uint8_t)kind;
     memcpy(message + 1, data, len);
-    return pqe__hmac_sha256(keys->secret->tag, sizeof keys->secret->tag, message, 1 + len, tag, err);
+    status = pqe__hmac_sha256(keys->secret->tag, sizeof keys->secret->tag, message, 1 + len, tag, err);
+    pqe__wipe(message, 1 + len); /* names are kept as secret as contents */
+    return status;
 }
 
 /* ---- artifacts ---- */

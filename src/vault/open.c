@@ -153,7 +153,9 @@ pqe_vault_get_info(pqe_vault *vault, pqe_vault_info *out, pqe_error *err)
     memset(out, 0, sizeof *out);
     if (pqe_vault_is_unlocked(vault)) {
         if ((status = pqe__txn_begin(vault, false, &txn, err)) == PQE_OK) {
-            status = read_info(vault, out, err);
+            status = pqe__txn_check_device(&txn, err);
+            if (status == PQE_OK)
+                status = read_info(vault, out, err);
             pqe__txn_abort(&txn);
         }
         return status;

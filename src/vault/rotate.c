@@ -191,8 +191,10 @@ static pqe_status
 rotate_in(pqe__txn *txn, pqe__keys *fresh, bool new_root, pqe_error *err)
 {
     pqe__session *session = txn->vault->session;
-    pqe_status status = pqe__device_make(txn->vault, session->backend_key, fresh, err);
+    pqe_status status = pqe__txn_check_device(txn, err);
 
+    if (status == PQE_OK)
+        status = pqe__device_make(txn->vault, session->backend_key, fresh, err);
     if (status == PQE_OK)
         status = new_root ? rekey(txn, fresh, err) : reseal_secrets(txn, fresh, err);
     if (status != PQE_OK)
@@ -263,7 +265,9 @@ pqe_vault_change_passphrase(pqe_vault *vault, pqe_error *err)
         status = ask_new_state(vault, before, before_len, &fresh, err);
     if (status != PQE_OK || (status = pqe__txn_begin(vault, true, &txn, err)) != PQE_OK)
         return status;
-    status = pqe__store_get_item(vault->store, PQE__ITEM_BACKEND_STATE, now, sizeof now, &now_len, err);
+    status = pqe__txn_check_device(&txn, err);
+    if (status == PQE_OK)
+        status = pqe__store_get_item(vault->store, PQE__ITEM_BACKEND_STATE, now, sizeof now, &now_len, err);
     if (status == PQE_OK && (now_len != before_len || memcmp(now, before, now_len) != 0))
         status = pqe__fail(err, PQE_E_BUSY, PQE_ORIGIN_BACKEND, 0, "another process changed the passphrase meanwhile");
     if (status == PQE_OK)

@@ -84,6 +84,17 @@ pqe__txn_abort(pqe__txn *txn)
 }
 
 pqe_status
+pqe__txn_check_device(pqe__txn *txn, pqe_error *err)
+{
+    uint8_t digest[PQE__DIGEST_SIZE];
+    pqe_status status = pqe__store_device_digest(txn->vault->store, digest, err);
+
+    if (status == PQE_OK && memcmp(digest, txn->head.device_digest, sizeof digest) != 0)
+        status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "the sealed device keys were altered");
+    return status;
+}
+
+pqe_status
 pqe__txn_write_head(pqe__txn *txn, const pqe__keys *keys, pqe_error *err)
 {
     pqe__session *session = txn->vault->session;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -19,8 +20,14 @@
 void
 die(const char *format, ...)
 {
+    struct rlimit r;
     va_list ap;
 
+    /* A test may have limited the size of files, and stderr may be one. */
+    if (getrlimit(RLIMIT_FSIZE, &r) == 0 && r.rlim_cur != r.rlim_max) {
+        r.rlim_cur = r.rlim_max;
+        setrlimit(RLIMIT_FSIZE, &r);
+    }
     fflush(stdout);
     fputs("FAILED: ", stderr);
     va_start(ap, format);

@@ -44,7 +44,7 @@ uint32_t draw(uint64_t *state, uint32_t below);
 void tree_copy(const char *from, const char *to);
 /** Removes a directory with all in it; one that is not there is fine. */
 void tree_remove(const char *dir);
-/** `dir` + "/" + `name`, in a static ring of buffers. */
+/** `dir` + "/" + `name`, in a static ring of buffers: valid for the next few calls only. */
 const char *path_in(const char *dir, const char *name);
 
 /** Waits for a child; returns its wait status. */

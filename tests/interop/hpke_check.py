@@ -22,8 +22,8 @@ import tempfile
 try:
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-except ImportError:
-    print("skipped: python3-cryptography is not installed")
+except ImportError as error:
+    print("skipped: python3-cryptography is not installed (%s)" % error)
     sys.exit(77)
 
 EK_SIZE, CT_SIZE, TAG_SIZE = 1184, 1088, 16
