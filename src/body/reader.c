@@ -341,7 +341,6 @@ read_exactly(pqe__body_reader *r, uint64_t offset, uint8_t *out, size_t len, pqe
         return status;
     for (; done < len && status == PQE_OK; done += part)
         status = read_batch(r, lane, offset + done, out + done, len - done, &part, err);
-    pqe__wipe_registers(); /* a part of a chunk was copied */
     /* What a failed lane has loaded may be bad; the next attempt reads afresh. */
     if (status == PQE_OK)
         lane_return(r, lane);

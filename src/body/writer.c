@@ -225,7 +225,6 @@ pqe__body_writer_write(pqe__body_writer *w, const void *data, size_t len, pqe_er
     if (status != PQE_OK)
         return status;
     status = take_in(w, data, len, err);
-    pqe__wipe_registers(); /* what was staged was copied */
     return status == PQE_OK ? PQE_OK : give_up(w, status);
 }
 

@@ -22,8 +22,8 @@ void pqe__secmem_free(void *p);
 /** Overwrites in a way the compiler keeps. */
 void pqe__wipe(void *p, size_t size);
 
-/** Overwrites the vector registers that memcpy() works with: after a copy they hold the end of what was copied, until
- *  something else needs them, and a dump of the process includes them. */
+/** Clears the vector registers (x86-64, AArch64; nothing elsewhere). Copies and libcrypto's ciphers leave keys and
+ *  plaintext there, where a dump of the process finds them until the thread happens to use the registers again. */
 void pqe__wipe_registers(void);
 
 /** True in the process that recorded `owner`. */

@@ -298,6 +298,7 @@ void
 pqe__session_leave(pqe_vault *vault)
 {
     pthread_rwlock_unlock(&vault->key_lock);
+    pqe__wipe_registers(); /* every use of keys and plaintext ends here */
 }
 
 void

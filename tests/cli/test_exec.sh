@@ -86,7 +86,7 @@ want 1 exec cred -- false
 want 7 exec cred -- sh -c 'exit 7'
 want 137 exec cred -- sh -c 'kill -KILL $$'
 want 143 exec cred -- sh -c 'kill -TERM $$'
-want 127 exec cred -- no-such-program-anywhere
+PATH=/usr/bin:/bin want 127 exec cred -- no-such-program-anywhere
 complains "cannot run no-such-program-anywhere"
 want 127 exec cred -- ./none
 want 126 exec cred -- ./model

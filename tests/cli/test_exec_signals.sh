@@ -63,8 +63,9 @@ none_left
 start 'echo $$ >pid; exec sleep 60'
 killed=$job orphan=$(cat pid)
 stale=$(ls "$XDG_RUNTIME_DIR")
+disown "$killed" # or the shell tells of its end
 kill -KILL "$killed"
-{ wait "$killed"; } 2>/dev/null
+while kill -0 "$killed" 2>/dev/null; do sleep 0.05; done
 kill -KILL "$orphan"
 [ -d "$XDG_RUNTIME_DIR/$stale" ] || fail "nothing stale to sweep"
 run doctor --json

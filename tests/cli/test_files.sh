@@ -116,3 +116,16 @@ find "$vault/bodies" "$vault/pending" -type f | wc -l >count
 ok verify
 says_not "left-over"
 [ "$(cat count)" = 1 ] || fail "an interrupted put left $(cat count) files"
+
+# Where a file cannot be made without a name (here: no /proc to name it through), a temporary name does.
+if is_root && unshare -m true 2>/dev/null; then
+    # shellcheck disable=SC2016
+    unshare -m bash -c 'mount -t tmpfs none /proc && "$1" get name -o named -q && "$1" get nothing -o named2' - "$PQC_ENCLAVE" \
+        2>"$err" && fail "get of nothing succeeds"
+    same content named
+    mode 600 named
+    absent named2
+    [ -z "$(find . -name '.pqc-enclave*')" ] || fail "a temporary file is left"
+else
+    echo "skipped: a get without /proc (needs root and unshare)"
+fi
