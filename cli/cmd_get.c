@@ -66,8 +66,11 @@ finish(cli *c, const pqe_artifact *artifact, cli_outfile *file)
     errnum = cli_outfile_commit(file);
     if (errnum != 0)
         return cli_fail_errno(c, errnum, "cannot write", path, NULL);
-    if (c->json)
-        return cli_json_print(c, cli_json_artifact(artifact));
+    if (c->json) {
+        cli_json_put_artifact(stdout, artifact);
+        putchar('\n');
+        return 0;
+    }
     cli_format_size(artifact->size_bytes, size);
     snprintf(rest, sizeof rest, " (%s)", size);
     cli_note(c, "wrote ", path, rest);

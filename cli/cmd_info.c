@@ -62,10 +62,12 @@ artifact_info(cli *c, const char *name)
         return code;
     if (pqe_info(c->vault, name, &artifact, &error) != PQE_OK)
         return cli_report(c, "cannot show", name, &error);
-    if (c->json)
-        code = cli_json_print(c, cli_json_artifact(artifact));
-    else
+    if (!c->json) {
         print_artifact(artifact);
+    } else {
+        cli_json_put_artifact(stdout, artifact);
+        putchar('\n');
+    }
     pqe_artifact_free(&artifact);
     return code;
 }

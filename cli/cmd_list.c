@@ -11,9 +11,9 @@
 #include "session.h"
 #include "text.h"
 
-/* What is printed of one artifact: its line after the name's sort key, both in one block. */
+/* Sorting is by name, so all else can be text already when it is collected: one allocation an artifact. */
 typedef struct entry {
-    char *line; /* without newline; the name it is sorted by follows its NUL */
+    char *line; /* without newline; the name follows its NUL */
     const char *name;
 } entry;
 
@@ -21,6 +21,9 @@ typedef struct listing {
     const char *tag, *app;
     pqe_kind kind; /* 0: any */
     bool json, out_of_memory;
+    FILE *scratch; /* where a line is put together: `text`, `text_len` after a flush */
+    char *text;
+    size_t text_len;
     entry *entries;
     size_t count, capacity;
 } listing;
@@ -41,46 +44,34 @@ is_wanted(const listing *l, const pqe_artifact *a)
     return true;
 }
 
-/* Sorting is by name, so what else is printed can be text already: one allocation an artifact. */
-static char *
-format_json(const pqe_artifact *a)
-{
-    json_t *value = cli_json_artifact(a);
-    char *line = value != NULL ? json_dumps(value, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
-
-    json_decref(value);
-    return line;
-}
-
-static char *
-format_row(const pqe_artifact *a)
+static void
+put_row(FILE *out, const pqe_artifact *a)
 {
     const char *kind = pqe_kind_name(a->kind);
-    char size[16], *line = NULL;
+    char size[16];
 
     cli_format_size(a->size_bytes, size);
-    if (asprintf(&line, "%10s  %-18s  %s", size, kind != NULL ? kind : "?", a->created_at) < 0)
-        return NULL;
-    return line;
+    fprintf(out, "%10s  %-18s  %s", size, kind != NULL ? kind : "?", a->created_at);
 }
 
 static bool
 keep(listing *l, const pqe_artifact *a)
 {
-    char *line = l->json ? format_json(a) : format_row(a), *larger;
-    size_t len, name_size = strlen(a->name) + 1;
+    size_t name_size = strlen(a->name) + 1;
+    char *line;
 
-    if (line == NULL)
+    rewind(l->scratch);
+    if (l->json)
+        cli_json_put_artifact(l->scratch, a);
+    else
+        put_row(l->scratch, a);
+    fputc('\0', l->scratch);
+    if (fflush(l->scratch) != 0 || (line = malloc(l->text_len + name_size)) == NULL)
         return false;
-    len = strlen(line);
-    larger = realloc(line, len + 1 + name_size);
-    if (larger == NULL) {
-        free(line);
-        return false;
-    }
-    memcpy(larger + len + 1, a->name, name_size);
-    l->entries[l->count].line = larger;
-    l->entries[l->count].name = larger + len + 1;
+    memcpy(line, l->text, l->text_len);
+    memcpy(line + l->text_len, a->name, name_size);
+    l->entries[l->count].line = line;
+    l->entries[l->count].name = line + l->text_len;
     l->count++;
     return true;
 }
@@ -134,27 +125,38 @@ print(const cli *c, const listing *l)
 }
 
 static int
+list(cli *c, listing *l)
+{
+    pqe_error error = {0};
+
+    l->scratch = open_memstream(&l->text, &l->text_len);
+    if (l->scratch == NULL)
+        return cli_fail_errno(c, ENOMEM, "cannot list", c->vault_dir, NULL);
+    if (pqe_list(c->vault, collect, l, &error) != PQE_OK) {
+        if (l->out_of_memory)
+            return cli_fail_errno(c, ENOMEM, "cannot list", c->vault_dir, NULL);
+        return cli_report(c, "cannot list", c->vault_dir, &error);
+    }
+    if (l->count > 0)
+        qsort(l->entries, l->count, sizeof *l->entries, by_name);
+    print(c, l);
+    return 0;
+}
+
+static int
 run(cli *c)
 {
     const char *kind = cli_option_value(c, "kind");
     listing l = {.tag = cli_option_value(c, "tag"), .app = cli_option_value(c, "app"), .json = c->json};
-    pqe_error error = {0};
     int code = kind != NULL ? cli_parse_kind(c, kind, &l.kind) : 0;
 
     if (code == 0)
         code = cli_open(c);
-    if (code != 0)
-        return code;
-    if (pqe_list(c->vault, collect, &l, &error) != PQE_OK) {
-        if (l.out_of_memory)
-            code = cli_fail_errno(c, ENOMEM, "cannot list", c->vault_dir, NULL);
-        else
-            code = cli_report(c, "cannot list", c->vault_dir, &error);
-    } else {
-        if (l.count > 0)
-            qsort(l.entries, l.count, sizeof *l.entries, by_name);
-        print(c, &l);
-    }
+    if (code == 0)
+        code = list(c, &l);
+    if (l.scratch != NULL)
+        fclose(l.scratch);
+    free(l.text);
     for (size_t i = 0; i < l.count; i++)
         free(l.entries[i].line);
     free(l.entries);

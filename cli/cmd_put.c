@@ -64,17 +64,19 @@ copy(cli *c, const char *name, const input *in, pqe_writer *writer, cli_progress
     return code;
 }
 
-static int
-print_result(cli *c, const pqe_artifact *artifact)
+static void
+print_result(const cli *c, const pqe_artifact *artifact)
 {
     char size[16], rest[32];
 
-    if (c->json)
-        return cli_json_print(c, cli_json_artifact(artifact));
+    if (c->json) {
+        cli_json_put_artifact(stdout, artifact);
+        putchar('\n');
+        return;
+    }
     cli_format_size(artifact->size_bytes, size);
     snprintf(rest, sizeof rest, " (%s)", size);
     cli_note(c, "stored ", artifact->name, rest);
-    return 0;
 }
 
 static int
@@ -97,9 +99,9 @@ store(cli *c, const pqe_put_opts *opts, const input *in)
     }
     if (pqe_writer_finish(&writer, &artifact, &error) != PQE_OK)
         return cli_report(c, "cannot store", opts->name, &error);
-    code = print_result(c, artifact);
+    print_result(c, artifact);
     pqe_artifact_free(&artifact);
-    return code;
+    return 0;
 }
 
 /* Fills the metadata; `tags` has room for every option given. */

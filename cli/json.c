@@ -2,6 +2,7 @@
 /* The JSON forms that several commands share. */
 #include "json.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "report.h"
@@ -25,25 +26,80 @@ cli_json_text(const char *s)
     return value;
 }
 
-json_t *
-cli_json_artifact(const pqe_artifact *a)
+static bool
+is_plain(char c)
+{
+    return c >= ' ' && c <= '~' && c != '"' && c != '\\';
+}
+
+/* RFC 8259, section 7: beyond the basic plane a character is escaped as two UTF-16 surrogates. */
+static void
+put_escape(FILE *out, uint32_t code)
+{
+    if (code == '"' || code == '\\')
+        fprintf(out, "\\%c", (int)code);
+    else if (code < 0x10000)
+        fprintf(out, "\\u%04x", (unsigned)code);
+    else
+        fprintf(out, "\\u%04x\\u%04x", (unsigned)(0xd800 + ((code - 0x10000) >> 10)),
+                (unsigned)(0xdc00 + ((code - 0x10000) & 0x3ff)));
+}
+
+static void
+put_string(FILE *out, const char *s)
+{
+    fputc_unlocked('"', out);
+    while (*s != '\0') {
+        size_t n = 0;
+        uint32_t code = 0xfffd; /* the replacement character, where the library's promise of UTF-8 did not hold */
+        while (is_plain(s[n]))
+            n++;
+        fwrite_unlocked(s, 1, n, out);
+        s += n;
+        if (*s == '\0')
+            break;
+        n = cli_utf8_next(s, &code);
+        put_escape(out, code);
+        s += n > 0 ? n : 1;
+    }
+    fputc_unlocked('"', out);
+}
+
+static void
+put_member(FILE *out, const char *name, const char *value)
+{
+    fprintf(out, ",\"%s\":", name);
+    put_string(out, value);
+}
+
+void
+cli_json_put_artifact(FILE *out, const pqe_artifact *a)
 {
     const char *kind = pqe_kind_name(a->kind);
-    json_t *tags = json_array();
 
-    for (size_t i = 0; tags != NULL && i < a->tag_count; i++) {
-        if (json_array_append_new(tags, json_string(a->tags[i])) != 0) {
-            json_decref(tags);
-            return NULL;
-        }
+    fputs("{\"artifact_id\":", out);
+    put_string(out, a->artifact_id);
+    put_member(out, "name", a->name);
+    put_member(out, "kind", kind != NULL ? kind : "other");
+    put_member(out, "version", a->version);
+    put_member(out, "app_bundle_id", a->app_bundle_id);
+    fprintf(out, ",\"size_bytes\":%" PRIu64, a->size_bytes);
+    put_member(out, "created_at", a->created_at);
+    put_member(out, "device_id", a->device_id);
+    put_member(out, "model_did", a->model_did);
+    fputs(",\"tags\":[", out);
+    for (size_t i = 0; i < a->tag_count; i++) {
+        if (i > 0)
+            fputc(',', out);
+        put_string(out, a->tags[i]);
     }
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:s, s:I, s:b}",
-                     "artifact_id", a->artifact_id, "name", a->name, "kind", kind != NULL ? kind : "other", "version",
-                     a->version, "app_bundle_id", a->app_bundle_id, "size_bytes", (json_int_t)a->size_bytes,
-                     "created_at", a->created_at, "device_id", a->device_id, "model_did", a->model_did, "tags", tags,
-                     "description", a->description, "hash_algorithm", a->hash_algorithm, "content_hash",
-                     a->content_hash, "key_id", a->key_id, "suite", a->suite, "stored_bytes",
-                     (json_int_t)a->stored_bytes, "inline", (int)a->is_inline);
+    fputc(']', out);
+    put_member(out, "description", a->description);
+    put_member(out, "hash_algorithm", a->hash_algorithm);
+    put_member(out, "content_hash", a->content_hash);
+    put_member(out, "key_id", a->key_id);
+    put_member(out, "suite", a->suite);
+    fprintf(out, ",\"stored_bytes\":%" PRIu64 ",\"inline\":%s}", a->stored_bytes, a->is_inline ? "true" : "false");
 }
 
 int

@@ -3,14 +3,16 @@
 #ifndef PQE_CLI_JSON_H
 #define PQE_CLI_JSON_H
 
+#include <stdio.h>
+
 #include <jansson.h>
 
 #include "cli.h"
 
 /** A string for text that need not be UTF-8, such as a path: then it is escaped as for people. NULL gives null. */
 json_t *cli_json_text(const char *s);
-/** All metadata of an artifact. */
-json_t *cli_json_artifact(const pqe_artifact *artifact);
+/** Writes all metadata of an artifact as an object. Straight to the stream: a list can have very many. */
+void cli_json_put_artifact(FILE *out, const pqe_artifact *artifact);
 /** Prints a value and a newline on standard output and releases it. 0, or the exit code (NULL: out of memory). */
 int cli_json_print(cli *c, json_t *value);
 /** Prints {"error": {...}} on standard error. */

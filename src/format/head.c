@@ -109,6 +109,12 @@ pqe__head_encode_private(const pqe__head_private *priv, pqe__wcur *out, pqe_erro
     return PQE_OK;
 }
 
+static pqe_status
+settings_damaged(pqe_error *err)
+{
+    return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_FORMAT, 0, "the vault's settings are damaged");
+}
+
 pqe_status
 pqe__head_decode_private(const uint8_t *bytes, size_t len, pqe__head_private *out, pqe_error *err)
 {
@@ -116,22 +122,20 @@ pqe__head_decode_private(const uint8_t *bytes, size_t len, pqe__head_private *ou
     uint32_t last = 0;
 
     memset(out, 0, sizeof *out);
-    while (c.ok && pqe__rcur_left(&c) > 0) {
+    while (pqe__rcur_left(&c) > 0) {
         uint16_t tag = pqe__get_u16(&c);
         size_t size = pqe__get_u32(&c);
         const uint8_t *value = pqe__get_bytes(&c, size);
         if (value == NULL || tag <= last)
-            break;
+            return settings_damaged(err);
         last = tag;
         if (tag != TAG_DEVICE_ID)
             return pqe__fail(err, PQE_E_VERSION, PQE_ORIGIN_FORMAT, tag,
                              "the vault uses setting %u, which this version does not know", tag);
         if (size > PQE__HEAD_DEVICE_ID_MAX || !pqe__utf8_valid((const char *)value, size))
-            break;
+            return settings_damaged(err);
         memcpy(out->device_id, value, size);
     }
-    if (!pqe__rcur_done(&c))
-        return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_FORMAT, 0, "the vault's settings are damaged");
     return PQE_OK;
 }
 

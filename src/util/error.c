@@ -88,7 +88,8 @@ pqe_status
 pqe__fail_errno(pqe_error *err, int errnum, const char *what)
 {
     pqe_status status = PQE_E_IO;
-    char text[96];
+    char text[96] = "";
+    const char *reason = text;
 
     if (errnum == ENOSPC || errnum == EDQUOT || errnum == EFBIG)
         status = PQE_E_NO_SPACE;
@@ -96,7 +97,11 @@ pqe__fail_errno(pqe_error *err, int errnum, const char *what)
         status = PQE_E_READ_ONLY;
     else if (errnum == ENOMEM)
         status = PQE_E_NOMEM;
+#if defined(__GLIBC__) /* under _GNU_SOURCE its strerror_r is not the POSIX one */
+    reason = strerror_r(errnum, text, sizeof text);
+#else
     if (strerror_r(errnum, text, sizeof text) != 0)
-        snprintf(text, sizeof text, "error %d", errnum);
-    return pqe__fail(err, status, PQE_ORIGIN_IO, errnum, "%s: %s", what, text);
+        reason = "unknown error";
+#endif
+    return pqe__fail(err, status, PQE_ORIGIN_IO, errnum, "%s: %s", what, reason);
 }

@@ -147,6 +147,7 @@ accept_head(pqe__session *session, const pqe__keys *keys, const uint8_t *bytes, 
     uint8_t plain[PQE__HEAD_PRIVATE_MAX], aad[PQE__LABEL_MAX];
     const uint8_t *sealed;
     size_t sealed_len, aad_len;
+    pqe__head_private priv;
     pqe_status status = pqe__head_decode(bytes, len, head, &sealed, &sealed_len, err);
 
     if (status != PQE_OK)
@@ -161,8 +162,9 @@ accept_head(pqe__session *session, const pqe__keys *keys, const uint8_t *bytes, 
     aad_len = pqe__labelled(aad, "pqc-enclave head v1", keys->vault_id, NULL);
     status = pqe__box_open(keys->head_aead, aad, aad_len, sealed, sealed_len, plain, err);
     if (status == PQE_OK)
-        status = pqe__head_decode_private(plain, sealed_len - PQE__BOX_OVERHEAD, &session->priv, err);
+        status = pqe__head_decode_private(plain, sealed_len - PQE__BOX_OVERHEAD, &priv, err);
     if (status == PQE_OK) {
+        session->priv = priv;
         memcpy(session->head_bytes, bytes, len);
         session->head_len = len;
         session->generation = head->generation;

@@ -208,17 +208,6 @@ wait_for(pid_t child)
     return status;
 }
 
-void
-wait_success(pid_t child, const char *who)
-{
-    int status = wait_for(child);
-
-    if (WIFSIGNALED(status))
-        die("%s was ended by signal %d", who, WTERMSIG(status));
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        die("%s failed (see above)", who);
-}
-
 /* ---- vaults ---- */
 
 static void

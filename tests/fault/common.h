@@ -49,8 +49,6 @@ const char *path_in(const char *dir, const char *name);
 
 /** Waits for a child; returns its wait status. */
 int wait_for(pid_t child);
-/** Dies unless the child ended with status 0. */
-void wait_success(pid_t child, const char *who);
 
 /* ---- vaults: <base>/vault with the key file <base>/key ---- */
 

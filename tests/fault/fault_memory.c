@@ -1,0 +1,615 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * No memory, no randomness, no lockable memory. A dry run counts an operation's requests; then it is run once for each
+ * of them, with that one failing, and once with all from there on failing.
+ *
+ * Each time: an error that says so, or success in earnest; never a crash, a leak (under AddressSanitizer), a word about
+ * tampering, or another result. Then the same operation succeeds in the same session, and the vault verifies.
+ *
+ * The linker puts the __wrap_ functions below in the place of what the library calls; SQLite and libcrypto get theirs
+ * through their own interfaces. Short form: some requests of each operation. PQE_BEDS=1: all.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "crypto/crypto.h"
+#include "fault/common.h"
+#include "unit/support.h"
+#include "util/secmem.h"
+
+#define SHORT_POINTS (sanitized() ? 8u : 25u) /* of each operation and kind of request */
+
+/* ---- requests that fail ---- */
+
+typedef enum kind { HEAP, RANDOM, LOCKED, KINDS } kind;
+static const char *const kind_names[KINDS] = {"heap", "randomness", "locked memory"};
+
+static struct {
+    bool armed, sticky;
+    kind kind;
+    unsigned at, seen;
+    pthread_t thread; /* the library's own thread is left in peace */
+} faults;
+
+static bool
+fails(kind k)
+{
+    if (!faults.armed || k != faults.kind || !pthread_equal(faults.thread, pthread_self()))
+        return false;
+    return faults.sticky ? faults.seen++ >= faults.at : faults.seen++ == faults.at;
+}
+
+static bool
+heap_fails(void)
+{
+    if (!fails(HEAP))
+        return false;
+    errno = ENOMEM;
+    return true;
+}
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__real_reallocarray(void *p, size_t count, size_t size);
+char *__real_strdup(const char *text);
+char *__real_realpath(const char *path, char *resolved);
+DIR *__real_fdopendir(int fd);
+DIR *__real_opendir(const char *path);
+pqe_status __real_pqe__random(void *out, size_t len, pqe_error *err);
+pqe_status __real_pqe__random_secret(void *out, size_t len, pqe_error *err);
+void *__real_pqe__secmem_alloc(size_t size);
+
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+void *__wrap_reallocarray(void *p, size_t count, size_t size);
+char *__wrap_strdup(const char *text);
+char *__wrap_realpath(const char *path, char *resolved);
+DIR *__wrap_fdopendir(int fd);
+DIR *__wrap_opendir(const char *path);
+pqe_status __wrap_pqe__random(void *out, size_t len, pqe_error *err);
+pqe_status __wrap_pqe__random_secret(void *out, size_t len, pqe_error *err);
+void *__wrap_pqe__secmem_alloc(size_t size);
+
+void *
+__wrap_malloc(size_t size)
+{
+    return heap_fails() ? NULL : __real_malloc(size);
+}
+
+void *
+__wrap_calloc(size_t count, size_t size)
+{
+    return heap_fails() ? NULL : __real_calloc(count, size);
+}
+
+void *
+__wrap_realloc(void *p, size_t size)
+{
+    return heap_fails() ? NULL : __real_realloc(p, size);
+}
+
+void *
+__wrap_reallocarray(void *p, size_t count, size_t size)
+{
+    return heap_fails() ? NULL : __real_reallocarray(p, count, size);
+}
+
+char *
+__wrap_strdup(const char *text)
+{
+    return heap_fails() ? NULL : __real_strdup(text);
+}
+
+char *
+__wrap_realpath(const char *path, char *resolved)
+{
+    return heap_fails() ? NULL : __real_realpath(path, resolved);
+}
+
+DIR *
+__wrap_fdopendir(int fd)
+{
+    return heap_fails() ? NULL : __real_fdopendir(fd);
+}
+
+DIR *
+__wrap_opendir(const char *path)
+{
+    return heap_fails() ? NULL : __real_opendir(path);
+}
+
+pqe_status
+__wrap_pqe__random(void *out, size_t len, pqe_error *err)
+{
+    return fails(RANDOM) ? pqe__fail(err, PQE_E_CRYPTO, PQE_ORIGIN_CRYPTO, 0, "no randomness")
+                         : __real_pqe__random(out, len, err);
+}
+
+pqe_status
+__wrap_pqe__random_secret(void *out, size_t len, pqe_error *err)
+{
+    return fails(RANDOM) ? pqe__fail(err, PQE_E_CRYPTO, PQE_ORIGIN_CRYPTO, 0, "no randomness")
+                         : __real_pqe__random_secret(out, len, err);
+}
+
+void *
+__wrap_pqe__secmem_alloc(size_t size)
+{
+    return fails(LOCKED) ? NULL : __real_pqe__secmem_alloc(size);
+}
+
+/* ---- libcrypto's and SQLite's ---- */
+
+static void *
+crypto_malloc(size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return heap_fails() ? NULL : __real_malloc(size);
+}
+
+static void *
+crypto_realloc(void *p, size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return heap_fails() ? NULL : __real_realloc(p, size);
+}
+
+static void
+crypto_free(void *p, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    free(p);
+}
+
+static sqlite3_mem_methods sqlite_real;
+
+static void *
+sqlite_malloc(int size)
+{
+    return heap_fails() ? NULL : sqlite_real.xMalloc(size);
+}
+
+static void *
+sqlite_realloc(void *p, int size)
+{
+    return heap_fails() ? NULL : sqlite_real.xRealloc(p, size);
+}
+
+static void
+take_over_allocators(void)
+{
+    sqlite3_mem_methods ours;
+
+    if (CRYPTO_set_mem_functions(crypto_malloc, crypto_realloc, crypto_free) != 1)
+        die("libcrypto does not take our allocator");
+    if (sqlite3_config(SQLITE_CONFIG_GETMALLOC, &sqlite_real) != SQLITE_OK)
+        die("SQLite does not show its allocator");
+    ours = sqlite_real;
+    ours.xMalloc = sqlite_malloc;
+    ours.xRealloc = sqlite_realloc;
+    /* Without look-aside memory every request is one that can fail. */
+    if (sqlite3_config(SQLITE_CONFIG_MALLOC, &ours) != SQLITE_OK ||
+        sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0) != SQLITE_OK)
+        die("SQLite does not take our allocator");
+    faults.thread = pthread_self();
+}
+
+/* ---- operations ---- */
+
+#define INLINE_LEN 1000
+#define FILE_LEN 100000
+
+static struct {
+    char base[PATH_MAX], fresh[PATH_MAX], fresh_key[PATH_MAX + 32], config[PATH_MAX + 32];
+    vault_pair p;
+    uint8_t *small, *large;
+} world;
+
+typedef struct operation {
+    const char *name;
+    void (*prepare)(void);
+    pqe_status (*run)(pqe_error *err); /* checks its own results where it succeeds, and what it leaves where it fails */
+    void (*undo)(void);
+} operation;
+
+static void
+nothing(void)
+{
+}
+
+static void
+put_names(void)
+{
+    put_ok(world.p.vault, "inline", world.small, INLINE_LEN);
+    put_ok(world.p.vault, "file", world.large, FILE_LEN);
+}
+
+static pqe_status
+put(const char *name, const uint8_t *data, size_t len, pqe_error *err)
+{
+    const char *tags[] = {"one", "two"};
+    pqe_put_opts o = {.size = sizeof o, .name = name, .kind = PQE_KIND_OTHER, .description = "d", .tags = tags,
+                      .tag_count = 2};
+    pqe_artifact *artifact = NULL;
+    pqe_status status = pqe_put(world.p.vault, &o, data, len, &artifact, err);
+
+    if ((status == PQE_OK) != (artifact != NULL))
+        die("put: %s with%s an artifact", pqe_status_name(status), artifact != NULL ? "" : "out");
+    pqe_artifact_free(&artifact);
+    return status;
+}
+
+static pqe_status
+run_put_inline(pqe_error *err)
+{
+    return put("inline", world.small, INLINE_LEN, err);
+}
+
+static pqe_status
+run_put_file(pqe_error *err)
+{
+    return put("file", world.large, FILE_LEN, err);
+}
+
+static pqe_status
+get(const char *name, const uint8_t *data, size_t len, pqe_error *err)
+{
+    pqe_artifact *artifact = NULL;
+    void *got = NULL;
+    size_t got_len = 0;
+    pqe_status status = pqe_get(world.p.vault, name, &got, &got_len, &artifact, err);
+
+    if (status == PQE_OK && (got_len != len || memcmp(got, data, len) != 0 || artifact->size_bytes != len))
+        die("get: wrong content");
+    if (status != PQE_OK && (got != NULL || got_len != 0 || artifact != NULL))
+        die("get: results beside %s", pqe_status_name(status));
+    pqe_content_free(&got, got_len);
+    pqe_artifact_free(&artifact);
+    return status;
+}
+
+static pqe_status
+run_get_inline(pqe_error *err)
+{
+    return get("inline", world.small, INLINE_LEN, err);
+}
+
+static pqe_status
+run_get_file(pqe_error *err)
+{
+    return get("file", world.large, FILE_LEN, err);
+}
+
+static pqe_status
+run_info(pqe_error *err)
+{
+    pqe_artifact *artifact = NULL;
+    pqe_status status = pqe_info(world.p.vault, "file", &artifact, err);
+
+    if ((status == PQE_OK) != (artifact != NULL))
+        die("info: %s with%s an artifact", pqe_status_name(status), artifact != NULL ? "" : "out");
+    pqe_artifact_free(&artifact);
+    return status;
+}
+
+static bool
+count_artifact(void *user, const pqe_artifact *artifact)
+{
+    (void)artifact;
+    ++*(unsigned *)user;
+    return true;
+}
+
+static pqe_status
+run_list(pqe_error *err)
+{
+    unsigned count = 0;
+    pqe_status status = pqe_list(world.p.vault, count_artifact, &count, err);
+
+    if (status == PQE_OK && count != 2)
+        die("list: %u artifacts instead of 2", count);
+    return status;
+}
+
+static pqe_status
+run_verify(pqe_error *err)
+{
+    pqe_verify_summary s;
+    pqe_status status = pqe_verify(world.p.vault, NULL, NULL, NULL, &s, err);
+
+    if (status == PQE_OK && (s.artifacts != 2 || s.damaged != 0 || s.orphans != 0))
+        die("verify: success with %llu artifacts, %llu damaged, %llu orphans", (unsigned long long)s.artifacts,
+            (unsigned long long)s.damaged, (unsigned long long)s.orphans);
+    if (s.damaged != 0)
+        die("verify: a failed request is reported as damage");
+    return status;
+}
+
+static pqe_status
+run_delete_inline(pqe_error *err)
+{
+    return pqe_delete(world.p.vault, "inline", err);
+}
+
+static pqe_status
+run_delete_file(pqe_error *err)
+{
+    return pqe_delete(world.p.vault, "file", err);
+}
+
+static pqe_status
+run_rotate(pqe_error *err)
+{
+    return pqe_rotate(world.p.vault, NULL, err);
+}
+
+static pqe_status
+run_rekey(pqe_error *err)
+{
+    pqe_rotate_opts o = {.size = sizeof o, .rekey = true};
+
+    return pqe_rotate(world.p.vault, &o, err);
+}
+
+static pqe_status
+run_grant_key(pqe_error *err)
+{
+    char pem[PQE_GRANT_PEM_MAX];
+    size_t len = 0;
+
+    return pqe_grant_public_key(world.p.vault, pem, sizeof pem, &len, err);
+}
+
+/* Opens what is there, or what it makes; closes again. */
+static pqe_status
+open_and_close(const char *config, const char *dir, bool create, pqe_error *err)
+{
+    pqe_backend *backend = NULL;
+    pqe_vault_opts o = {.size = sizeof o, .dir = dir, .create = create};
+    pqe_vault *vault = NULL;
+    pqe_status status = pqe_backend_open(config, NULL, &backend, err);
+
+    o.backend = backend;
+    if (status == PQE_OK)
+        status = pqe_vault_open(&o, &vault, err);
+    if (status == PQE_OK && !create)
+        status = pqe_vault_unlock(vault, 0, err);
+    pqe_vault_close(&vault);
+    pqe_backend_close(&backend);
+    return status;
+}
+
+static pqe_status
+run_open(pqe_error *err)
+{
+    return open_and_close(world.config, path_in(world.base, "vault"), false, err);
+}
+
+static pqe_status
+run_unlock(pqe_error *err)
+{
+    return pqe_vault_unlock(world.p.vault, 0, err);
+}
+
+static void
+lock(void)
+{
+    pqe_vault_lock(world.p.vault);
+}
+
+static pqe_status
+run_create(pqe_error *err)
+{
+    struct stat st;
+    pqe_status status = open_and_close(world.fresh_key, world.fresh, true, err);
+
+    if (status != PQE_OK && (lstat(world.fresh, &st) == 0 || lstat(path_in(world.base, "fresh.key"), &st) == 0))
+        die("a failed creation leaves something behind");
+    return status;
+}
+
+static void
+remove_fresh(void)
+{
+    tree_remove(world.fresh);
+    unlink(path_in(world.base, "fresh.key"));
+}
+
+static const operation operations[] = {
+    {"open and unlock", nothing, run_open, nothing},
+    {"unlock", lock, run_unlock, nothing},
+    {"put inline", nothing, run_put_inline, nothing},
+    {"put file", nothing, run_put_file, nothing},
+    {"get inline", nothing, run_get_inline, nothing},
+    {"get file", nothing, run_get_file, nothing},
+    {"info", nothing, run_info, nothing},
+    {"list", nothing, run_list, nothing},
+    {"verify", nothing, run_verify, nothing},
+    {"rm inline", nothing, run_delete_inline, put_names},
+    {"rm file", nothing, run_delete_file, put_names},
+    {"rotate", nothing, run_rotate, nothing},
+    {"rotate --rekey", nothing, run_rekey, nothing},
+    {"grant key", nothing, run_grant_key, nothing},
+    {"create", nothing, run_create, remove_fresh},
+};
+#define OPERATIONS (sizeof operations / sizeof operations[0])
+
+/* ---- one failure ---- */
+
+static pqe_status
+run_with_fault(const operation *op, kind k, unsigned at, bool sticky, pqe_error *err)
+{
+    pqe_status status;
+
+    faults.kind = k;
+    faults.at = at;
+    faults.seen = 0;
+    faults.sticky = sticky;
+    faults.armed = true;
+    status = op->run(err);
+    faults.armed = false;
+    return status;
+}
+
+static bool
+fitting(kind k, pqe_status status, const pqe_error *err)
+{
+    if (err->message[0] == '\0' || err->status != status)
+        return false;
+    /* libcrypto does not always say that it was memory that failed it; neither does a directory that cannot be listed */
+    return status == PQE_E_NOMEM || (k != LOCKED && status == PQE_E_CRYPTO) || (k == HEAP && status == PQE_E_IO);
+}
+
+static void
+check_world(const operation *op, const char *where)
+{
+    pqe_error err = {0};
+    pqe_status status = op->run(&err);
+
+    if (status != PQE_OK)
+        die("%s: the next attempt: %s: %s", where, pqe_status_name(status), err.message);
+    op->undo();
+    get_equals(world.p.vault, "inline", world.small, INLINE_LEN);
+    get_equals(world.p.vault, "file", world.large, FILE_LEN);
+    check_verified(world.p.vault, 2, true, where);
+    check_nothing_pending(world.base, where);
+}
+
+/* Returns false where there is no such request. */
+static bool
+try_point(const operation *op, kind k, unsigned at, bool sticky, unsigned *errors)
+{
+    pqe_error err = {0};
+    pqe_status status;
+    char where[128];
+
+    snprintf(where, sizeof where, "%s, %s request %u%s", op->name, kind_names[k], at, sticky ? " and later" : "");
+    op->prepare();
+    status = run_with_fault(op, k, at, sticky, &err);
+    if (faults.seen <= at) {
+        op->undo();
+        return false;
+    }
+    if (status != PQE_OK && !fitting(k, status, &err))
+        die("%s: unfitting status %s: %s", where, pqe_status_name(status), err.message);
+    *errors += status != PQE_OK;
+    if (status == PQE_OK) {
+        op->undo();
+        op->prepare();
+    }
+    check_world(op, where);
+    return true;
+}
+
+static void
+try_operation(const operation *op, kind k, uint64_t *seed)
+{
+    double start = seconds_now();
+    unsigned total, step, tried = 0, errors = 0;
+    pqe_error err = {0};
+    pqe_status status;
+
+    op->prepare();
+    status = run_with_fault(op, k, UINT_MAX, false, &err);
+    total = faults.seen;
+    if (status != PQE_OK)
+        die("%s, unharmed: %s: %s", op->name, pqe_status_name(status), err.message);
+    op->undo();
+    step = long_form() || total <= SHORT_POINTS ? 1 : total / SHORT_POINTS;
+    for (int sticky = 0; sticky < 2; sticky++)
+        for (unsigned at = draw(seed, step); try_point(op, k, at, sticky == 1, &errors); at += step)
+            tried++;
+    printf("%-16s %5u requests (%s), tried %5u: %5u errors, %4u without effect; %.1f s\n", op->name, total,
+           kind_names[k], tried, errors, tried - errors, seconds_now() - start);
+    fflush(stdout);
+}
+
+/* ---- the first use in a process ---- */
+
+/* What is made once a process (libcrypto's context, our thread, SQLite's start) fails in a fresh process each time; a
+   failure then must not spoil the process for good. */
+static bool
+try_cold(unsigned at)
+{
+    pid_t child;
+    int status;
+
+    fflush(stdout);
+    if ((child = fork()) == 0) {
+        const operation cold = {"first use", nothing, run_open, nothing};
+        pqe_error err = {0};
+        pqe_status s = run_with_fault(&cold, HEAP, at, false, &err);
+        if (faults.seen <= at)
+            _exit(2);
+        if (s != PQE_OK && !fitting(HEAP, s, &err))
+            die("first use, request %u: unfitting status %s: %s", at, pqe_status_name(s), err.message);
+        s = run_open(&err);
+        if (s != PQE_OK)
+            die("first use, request %u: the next attempt: %s: %s", at, pqe_status_name(s), err.message);
+        _exit(0);
+    }
+    status = wait_for(child);
+    if (!WIFEXITED(status) || (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != 2))
+        die("first use, request %u failed (%x, see above)", at, (unsigned)status);
+    return WEXITSTATUS(status) == 0;
+}
+
+static void
+try_first_use(uint64_t *seed)
+{
+    double start = seconds_now();
+    unsigned tried = 0, step = long_form() ? 1 : sanitized() ? 149 : 61;
+
+    for (unsigned at = draw(seed, step); try_cold(at); at += step)
+        tried++;
+    printf("first use        tried %5u; %.1f s\n", tried, seconds_now() - start);
+}
+
+int
+main(void)
+{
+    char *scratch = scratch_make();
+    uint64_t seed = seed_from_environment();
+    pid_t child;
+
+    take_over_allocators();
+    snprintf(world.base, sizeof world.base, "%s", scratch);
+    snprintf(world.fresh, sizeof world.fresh, "%s", path_in(scratch, "fresh"));
+    snprintf(world.config, sizeof world.config, "file:key-file=%s/key", scratch);
+    snprintf(world.fresh_key, sizeof world.fresh_key, "file:key-file=%s/fresh.key", scratch);
+    world.small = make_content(INLINE_LEN, 1);
+    world.large = make_content(FILE_LEN, 2);
+    /* Made by a child, so that this process has not used the library yet. */
+    if ((child = fork()) == 0) {
+        base_create(world.base, &world.p);
+        put_names();
+        base_close(&world.p);
+        _exit(0);
+    }
+    if (wait_for(child) != 0)
+        die("the vault could not be made (see above)");
+    try_first_use(&seed);
+    base_open(world.base, &world.p);
+    for (size_t i = 0; i < OPERATIONS; i++)
+        for (int k = 0; k < KINDS; k++)
+            try_operation(&operations[i], (kind)k, &seed);
+    base_close(&world.p);
+    free(world.small);
+    free(world.large);
+    scratch_remove(scratch);
+    return 0;
+}
