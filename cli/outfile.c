@@ -5,12 +5,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static int
@@ -66,6 +68,31 @@ open_temporary(cli_outfile *file)
     return 0;
 }
 
+/* /dev/stdout and the like are links into /proc, where nothing can be replaced, and which must stay what they are. */
+static bool
+leads_into_proc(const char *path)
+{
+    char target[sizeof "/proc/" - 1];
+
+    return readlink(path, target, sizeof target) == (ssize_t)sizeof target &&
+           memcmp(target, "/proc/", sizeof target) == 0;
+}
+
+static bool
+is_in_proc(int dir)
+{
+    struct statfs fs;
+
+    return fstatfs(dir, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
+}
+
+static int
+open_in_place(cli_outfile *file, const char *path)
+{
+    file->fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOCTTY);
+    return file->fd < 0 ? errno : 0;
+}
+
 int
 cli_outfile_open(cli_outfile *file, const char *path)
 {
@@ -78,14 +105,16 @@ cli_outfile_open(cli_outfile *file, const char *path)
     if (stat(path, &st) == 0) {
         if (S_ISDIR(st.st_mode))
             return EISDIR;
-        if (!S_ISREG(st.st_mode)) {
-            file->fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
-            return file->fd < 0 ? errno : 0;
-        }
+        if (!S_ISREG(st.st_mode) || leads_into_proc(path))
+            return open_in_place(file, path);
     }
     file->dir = open_directory_of(path, &file->base);
     if (file->dir < 0)
         return errno;
+    if (is_in_proc(file->dir)) {
+        cli_outfile_discard(file);
+        return open_in_place(file, path);
+    }
     if (file->base[0] == '\0')
         errnum = EISDIR;
     else

@@ -17,8 +17,9 @@ typedef struct cli_outfile {
 } cli_outfile;
 
 /**
- * Opens `path` for output, which must stay valid until the end. A device, pipe or socket that is there is written in
- * place; a symbolic link is replaced, not followed, unless it leads to one of these. 0 or an errno.
+ * Opens `path` for output, which must stay valid until the end. A device, pipe or socket that is there, and what
+ * /dev/stdout or /dev/fd/N stand for, is written in place; any other symbolic link is replaced, not followed. 0 or an
+ * errno.
  */
 int cli_outfile_open(cli_outfile *file, const char *path);
 /** Puts the file in its place, durably, and closes. 0 or an errno; on failure nothing is left. */

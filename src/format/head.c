@@ -73,7 +73,7 @@ pqe__head_decode(const uint8_t *bytes, size_t len, pqe__head *out, const uint8_t
     memset(out, 0, sizeof *out);
     if (magic == NULL || memcmp(magic, head_magic, sizeof head_magic) != 0)
         return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_FORMAT, 0, "the vault's head is damaged");
-    if (version != PQE__FORMAT_VERSION)
+    if (c.ok && version != PQE__FORMAT_VERSION)
         return pqe__fail(err, PQE_E_VERSION, PQE_ORIGIN_FORMAT, version,
                          "the vault's format version is %u, this library reads %u", version, PQE__FORMAT_VERSION);
     pqe__get_copy(&c, out->vault_id, PQE__ID_SIZE);

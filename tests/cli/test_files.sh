@@ -45,6 +45,14 @@ cat pipe >copy &
 ok get name -o pipe
 wait $!
 same content copy
+"$PQC_ENCLAVE" get name -q -o /dev/fd/5 5>copy || fail "get -o to a descriptor"
+same content copy
+if [ -L /dev/stdout ]; then
+    before=$(readlink /dev/stdout)
+    "$PQC_ENCLAVE" get name -q -o /dev/stdout >copy || fail "get -o /dev/stdout"
+    same content copy
+    [ "$(readlink /dev/stdout)" = "$before" ] || fail "get -o replaced /dev/stdout"
+fi
 "$PQC_ENCLAVE" get name -o - | cmp -s - content || fail "get -o -"
 [ -z "$(find . -name '.pqc-enclave*')" ] || fail "a temporary file is left"
 

@@ -273,11 +273,8 @@ def check_end(case, host, search_program, needles):
     host.expect("ending")
     if case == "expire":
         time.sleep(1.5)
-    # The memory backend holds the key it opens vaults with until it is closed; it is the first that was drawn.
-    backend_key = []
-    if case == "memory":
-        first = (host.scratch / "secrets").read_text().split("\n", 1)[0].split(" ")[1]
-        backend_key = [bytes(b ^ MASK for b in bytes.fromhex(first))]
+    # The memory backend holds the key it opens vaults with until it is closed.
+    backend_key = needles.secrets()["backend-key"] if case == "memory" else ()
     dump, maps = host.dump("ending")
     texts = {"name", "description"}  # this program, and the artifacts that it was given, still hold those
     found = search(search_program, dump, needles, maps, backend_key)

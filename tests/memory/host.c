@@ -22,6 +22,7 @@
 #include <pqc_enclave.h>
 
 #include "backend/file/passphrase.h"
+#include "crypto/crypto.h"
 #include "memory/recorder.h"
 #include "util/secmem.h"
 
@@ -38,6 +39,11 @@ typedef struct host {
     pqe_artifact *artifact;
     void *held[2];
     size_t held_len[2];
+    struct {
+        uint8_t seed[PQE__KEM_SEED_SIZE], secret[32];
+    } *own; /* in locked memory */
+    pqe__kem_key *own_key;
+    uint8_t sealed[32 + PQE__HPKE_OVERHEAD];
     void (*job)(struct host *h);
     sem_t done;
 } host;
@@ -105,7 +111,9 @@ open_vault(host *h)
 
     pqe__passphrase_set_params(&cheap);
     snprintf(vault, sizeof vault, "%s/vault", h->dir);
+    recorder_call_random("backend key"); /* that of the memory backend */
     OK(pqe_backend_open(h->config, &bo, &h->backend, err));
+    recorder_call_random("random secret");
     vo.backend = h->backend;
     OK(pqe_vault_open(&vo, &h->vault, err));
 }
@@ -266,9 +274,25 @@ show_grant_key(host *h)
     OK(pqe_grant_public_key(h->vault, pem, sizeof pem, &len, err));
 }
 
+/* The public calls go on after this and overwrite what it left on the stack, most of the time. */
+static void
+seal_only(host *h)
+{
+    OK(pqe__kem_from_seed(h->own->seed, &h->own_key, err));
+    OK(pqe__hpke_seal(&pqe__hpke_ml_kem_768, h->own_key, NULL, NULL, 0, NULL, 0, h->own->secret, sizeof h->own->secret,
+                      h->sealed, err));
+}
+
+static void
+open_only(host *h)
+{
+    OK(pqe__hpke_open(&pqe__hpke_ml_kem_768, h->own_key, NULL, 0, NULL, 0, h->sealed, sizeof h->sealed, h->own->secret,
+                      err));
+}
+
 static void (*const work[])(host *h) = {
-    make, replace, remove_one, rotate, reload, rekey, reload, unlock_again, put_in_second_session,
-    get,  read_pieces, describe, verify, show_grant_key, leave_open,
+    make, replace,     remove_one, rotate, reload,         rekey,     reload,    unlock_again, put_in_second_session,
+    get,  read_pieces, describe,   verify, show_grant_key, seal_only, open_only, leave_open,
 };
 
 static void
@@ -346,6 +370,10 @@ main(int argc, char **argv)
         pqe__secmem_set_mode(PQE__SECMEM_FALLBACK);
     snprintf(record, sizeof record, "%s/secrets", h.dir);
     recorder_start(record);
+    h.own = pqe__secmem_alloc(sizeof *h.own);
+    if (h.own == NULL)
+        return 1;
+    OK(pqe__random_secret(h.own, sizeof *h.own, err));
     slurp(h.dir, "name", h.name, sizeof h.name - 1);
     slurp(h.dir, "description", h.description, sizeof h.description - 1);
     for (size_t i = 0; i < sizeof work / sizeof work[0]; i++)
@@ -359,6 +387,8 @@ main(int argc, char **argv)
         pqe_vault_lock(h.vault);
         let_contents_go(&h);
     }
+    pqe__kem_free(&h.own_key);
+    pqe__secmem_free(h.own);
     say_and_wait("ending");
     if (pqe_vault_is_unlocked(h.vault))
         return 1;

@@ -21,6 +21,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int log_fd = -1;
+static const char *random_name = "random secret";
 static const void *pages[PAGES_MAX];
 static size_t page_count;
 
@@ -32,6 +33,12 @@ recorder_start(const char *path)
         perror(path);
         exit(1);
     }
+}
+
+void
+recorder_call_random(const char *name)
+{
+    random_name = name;
 }
 
 size_t
@@ -94,7 +101,7 @@ WRAP(pqe_status, pqe__random_secret, void *out, size_t len, pqe_error *err)
 {
     pqe_status status = __real_pqe__random_secret(out, len, err);
 
-    record("random secret", out, len);
+    record(random_name, out, len);
     return status;
 }
 
