@@ -296,6 +296,16 @@ pqe__backend_detach(pqe_backend *b, void *key)
     pthread_mutex_unlock(&b->lock);
 }
 
+bool
+pqe__backend_try_detach(pqe_backend *b, void *key)
+{
+    if (pthread_mutex_trylock(&b->lock) != 0)
+        return false;
+    b->ops->detach(b->self, key);
+    pthread_mutex_unlock(&b->lock);
+    return true;
+}
+
 pqe_status
 pqe__backend_seal(pqe_backend *b, void *key, const uint8_t *aad, size_t aad_len, const uint8_t *secret,
                   size_t secret_len, pqe_blob *sealed, pqe_error *err)

@@ -36,6 +36,8 @@ pqe_status pqe__backend_attach(pqe_backend *backend, const uint8_t vault_id[PQE_
                                size_t state_len, void **key, pqe_error *err);
 /** NULL is fine. In a forked child nothing is touched. */
 void pqe__backend_detach(pqe_backend *backend, void *key);
+/** The same if the backend is not busy; false if it is. */
+bool pqe__backend_try_detach(pqe_backend *backend, void *key);
 /** `secret_len` is 1 to PQE_SEAL_SECRET_MAX. */
 pqe_status pqe__backend_seal(pqe_backend *backend, void *key, const uint8_t *aad, size_t aad_len, const uint8_t *secret,
                              size_t secret_len, pqe_blob *sealed, pqe_error *err);

@@ -69,33 +69,47 @@ memory_remove(pqe__store *store, const uint8_t name[PQE__ID_SIZE])
 
 /* ---- writing ---- */
 
-pqe_status
-pqe__body_create(pqe__store *store, pqe__body_file *out, pqe_error *err)
+/* Makes and locks a file; *swept where a collector took it for a dead writer's between the two and removed it. */
+static pqe_status
+create_locked(pqe__store *store, pqe__body_file *out, bool *swept, pqe_error *err)
 {
     char path[NAME_TEXT];
     struct stat st;
-    pqe_status status;
 
-    memset(out, 0, sizeof *out);
-    out->fd = -1;
-    if ((status = pqe__random(out->name, sizeof out->name, err)) != PQE_OK)
-        return status;
-    if (store->dir_fd < 0) {
-        out->fd = memfd_create("pqc-enclave body", MFD_CLOEXEC);
-        return out->fd >= 0 ? PQE_OK : pqe__fail_errno(err, errno, "cannot make a body");
-    }
-    if (store->read_only)
-        return pqe__fail(err, PQE_E_READ_ONLY, PQE_ORIGIN_API, 0, "the vault is read-only here");
     pqe__hex_encode(out->name, sizeof out->name, path);
     out->fd = openat(store->pending_fd, path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (out->fd < 0)
         return pqe__fail_errno(err, errno, "cannot make a body file");
-    /* Between open and lock a collector may have taken the file for a dead writer's and removed it. */
-    if (flock(out->fd, LOCK_EX | LOCK_NB) != 0 || fstat(out->fd, &st) != 0 || st.st_nlink == 0) {
+    *swept = flock(out->fd, LOCK_EX | LOCK_NB) != 0 || fstat(out->fd, &st) != 0 || st.st_nlink == 0;
+    if (*swept)
         pqe__close_fd(&out->fd);
-        return pqe__fail(err, PQE_E_BUSY, PQE_ORIGIN_IO, 0, "the new body file was swept away; try again");
-    }
     return PQE_OK;
+}
+
+#define CREATE_TRIES 100
+
+pqe_status
+pqe__body_create(pqe__store *store, pqe__body_file *out, pqe_error *err)
+{
+    bool swept = true;
+    pqe_status status = PQE_OK;
+
+    memset(out, 0, sizeof *out);
+    out->fd = -1;
+    if (store->dir_fd >= 0 && store->read_only)
+        return pqe__fail(err, PQE_E_READ_ONLY, PQE_ORIGIN_API, 0, "the vault is read-only here");
+    for (int i = 0; i < CREATE_TRIES && swept && status == PQE_OK; i++) {
+        if ((status = pqe__random(out->name, sizeof out->name, err)) != PQE_OK)
+            break;
+        if (store->dir_fd < 0) {
+            out->fd = memfd_create("pqc-enclave body", MFD_CLOEXEC);
+            return out->fd >= 0 ? PQE_OK : pqe__fail_errno(err, errno, "cannot make a body");
+        }
+        status = create_locked(store, out, &swept, err);
+    }
+    if (status == PQE_OK && swept)
+        status = pqe__fail(err, PQE_E_IO, PQE_ORIGIN_IO, 0, "files in pending/ cannot be locked");
+    return status;
 }
 
 static pqe_status
@@ -122,11 +136,10 @@ move_into_place(pqe__store *store, const uint8_t name[PQE__ID_SIZE], pqe_error *
     body_path(name, path);
     memcpy(folder, path, 2);
     folder[2] = '\0';
-    if (mkdirat(store->bodies_fd, folder, 0700) == 0)
-        status = pqe__sync(store->bodies_fd, "cannot make bodies/ durable", err);
-    else
-        status = errno == EEXIST ? PQE_OK : pqe__fail_errno(err, errno, "cannot make a directory in bodies/");
-    if (status != PQE_OK)
+    if (mkdirat(store->bodies_fd, folder, 0700) != 0 && errno != EEXIST)
+        return pqe__fail_errno(err, errno, "cannot make a directory in bodies/");
+    /* Also where it was there: whoever made it may have died before this. */
+    if ((status = pqe__sync(store->bodies_fd, "cannot make bodies/ durable", err)) != PQE_OK)
         return status;
     fd = openat(store->bodies_fd, folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
@@ -268,20 +281,6 @@ open_listing(int fd)
     return d;
 }
 
-bool
-pqe__body_pending(pqe__store *store)
-{
-    DIR *d = store->dir_fd >= 0 && !store->read_only ? open_listing(store->pending_fd) : NULL;
-    struct dirent *entry;
-    bool any = false;
-
-    while (d != NULL && !any && (entry = readdir(d)) != NULL)
-        any = entry->d_name[0] != '.';
-    if (d != NULL)
-        closedir(d);
-    return any;
-}
-
 static pqe_status
 file_in_use(pqe__store *store, const uint8_t name[PQE__ID_SIZE], bool *in_use, pqe_error *err)
 {
@@ -315,32 +314,89 @@ remove_if_dead(pqe__store *store, const char *file)
     close(fd);
 }
 
-pqe_status
-pqe__body_collect(pqe__store *store, pqe_error *err)
+/* Marks found in pending/, and what the index says of their names. */
+typedef struct marks {
+    uint8_t (*names)[PQE__ID_SIZE];
+    size_t count, capacity;
+} marks;
+
+static bool
+marks_add(marks *m, const uint8_t name[PQE__ID_SIZE])
+{
+    if (m->count == m->capacity) {
+        size_t capacity = m->capacity != 0 ? 2 * m->capacity : 16;
+        void *grown = reallocarray(m->names, capacity, sizeof *m->names);
+        if (grown == NULL)
+            return false;
+        m->names = grown;
+        m->capacity = capacity;
+    }
+    memcpy(m->names[m->count++], name, PQE__ID_SIZE);
+    return true;
+}
+
+/* Removes bodies of dead writers and lists the marks. */
+static void
+sweep_pending(pqe__store *store, marks *found)
 {
     DIR *d = open_listing(store->pending_fd);
     struct dirent *entry;
-    pqe_status status = PQE_OK;
 
-    if (d == NULL)
-        return pqe__fail_errno(err, errno, "cannot read pending/");
-    while (status == PQE_OK && (entry = readdir(d)) != NULL) {
+    while (d != NULL && (entry = readdir(d)) != NULL) {
         uint8_t name[PQE__ID_SIZE];
         size_t len = strlen(entry->d_name);
         bool mark = len == MARK_TEXT - 1 && strcmp(entry->d_name + NAME_TEXT - 1, ".m") == 0;
         if ((len != NAME_TEXT - 1 && !mark) || !pqe__hex_decode(entry->d_name, PQE__ID_SIZE, name))
             continue;
-        if (mark) {
-            bool in_use;
-            status = file_in_use(store, name, &in_use, err);
-            if (status == PQE_OK)
-                pqe__body_unmark(store, name, in_use);
-        } else {
+        if (!mark)
             remove_if_dead(store, entry->d_name);
-        }
+        else if (!marks_add(found, name))
+            break;
     }
-    closedir(d);
+    if (d != NULL)
+        closedir(d);
+}
+
+/* In a write transaction, so that nobody is between mark and commit: drops marks of names in use, keeps the rest in the
+   list. The head is written again as it is, so that the commit is a real one: it supersedes what a failed commit may
+   have left at the end of the log, and nothing can bring a row back whose body is removed after it. */
+static pqe_status
+settle_marks(pqe__store *store, marks *m)
+{
+    uint8_t head[PQE__HEAD_MAX], tag[PQE__HEAD_TAG_SIZE];
+    size_t len, kept = 0;
+    bool in_use;
+    pqe_status status = pqe__store_get_head(store, head, &len, tag, NULL);
+
+    if (status == PQE_OK)
+        status = pqe__store_put_head(store, head, len, tag, NULL);
+    for (size_t i = 0; i < m->count && status == PQE_OK; i++) {
+        status = file_in_use(store, m->names[i], &in_use, NULL);
+        if (status == PQE_OK && in_use)
+            pqe__body_unmark(store, m->names[i], true);
+        else
+            memmove(m->names[kept++], m->names[i], PQE__ID_SIZE);
+    }
+    m->count = kept;
     return status;
+}
+
+void
+pqe__body_collect(pqe__store *store)
+{
+    marks m = {0};
+
+    if (store->dir_fd < 0 || store->read_only)
+        return;
+    sweep_pending(store, &m);
+    if (m.count != 0 && pqe__store_begin_now(store, NULL) == PQE_OK) {
+        if (settle_marks(store, &m) != PQE_OK)
+            pqe__store_rollback(store);
+        else if (pqe__store_commit(store, NULL) == PQE_OK)
+            for (size_t i = 0; i < m.count; i++)
+                pqe__body_unmark(store, m.names[i], false);
+    }
+    free(m.names);
 }
 
 static pqe_status

@@ -57,6 +57,7 @@ struct pqe__store {
     bool made_dir, made_index; /* what pqe__store_destroy() takes back */
     uint32_t busy_ms;
     char *dir;
+    struct pqe__fork_note *note; /* forks.c */
     pqe__memory_body *memory_bodies;
 };
 
@@ -69,6 +70,11 @@ pqe_status pqe__db_run(pqe__store *store, sqlite3_stmt *stmt, const char *what, 
 /** Copies a blob column of exactly `len` bytes; false if it is something else. */
 bool pqe__db_blob(sqlite3_stmt *stmt, int column, void *out, size_t len);
 pqe_status pqe__db_damaged(pqe_error *err, const char *what);
+
+/* forks.c */
+/** Notes that this process has the store's directory open. PQE_E_STATE if it was open in a parent when that forked. */
+pqe_status pqe__forks_note(pqe__store *store, pqe_error *err);
+void pqe__forks_forget(pqe__store *store);
 
 /* schema.c */
 /** Opens the database file (":memory:" if `path` is NULL) with the settings of DESIGN section 3. */

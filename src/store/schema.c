@@ -74,6 +74,7 @@ pqe__db_fail(pqe__store *store, int rc, const char *what, pqe_error *err)
     switch (rc & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL: /* many processes racing for the log's locks */
         return pqe__fail(err, PQE_E_BUSY, PQE_ORIGIN_INDEX, native, "%s: another process holds the vault", what);
     case SQLITE_NOMEM:
         return pqe__fail_nomem(err);
@@ -84,11 +85,13 @@ pqe__db_fail(pqe__store *store, int rc, const char *what, pqe_error *err)
         return pqe__fail(err, PQE_E_READ_ONLY, PQE_ORIGIN_INDEX, native, "%s: the vault cannot be written", what);
     case SQLITE_IOERR:
     case SQLITE_CANTOPEN:
+        if (store->db != NULL && sqlite3_system_errno(store->db) != 0)
+            return pqe__fail_errno(err, sqlite3_system_errno(store->db), what);
         return pqe__fail(err, PQE_E_IO, PQE_ORIGIN_INDEX, native, "%s: %s (code %d)", what, sqlite3_errstr(native),
                          native);
     default:
-        /* SQLITE_CORRUPT, NOTADB, SCHEMA, CONSTRAINT, MISMATCH, FORMAT, TOOBIG: queries are fixed, so only a file
-           that is not what we wrote gives these. */
+        /* SQLITE_CORRUPT, NOTADB, SCHEMA, CONSTRAINT, MISMATCH, FORMAT, TOOBIG, and ERROR for a table that is not there:
+           queries are fixed, so only a file that is not what we wrote gives these. */
         return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, native, "%s: the index is damaged (%s)", what,
                          sqlite3_errstr(rc));
     }

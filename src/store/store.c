@@ -51,6 +51,7 @@ pqe__store_close(pqe__store **store)
     if ((*store)->in_transaction)
         pqe__store_rollback(*store);
     pqe__db_close(*store);
+    pqe__forks_forget(*store);
     store_free(*store);
     *store = NULL;
 }
@@ -120,14 +121,11 @@ require_empty(const char *dir, pqe_error *err)
 
     if (d == NULL)
         return pqe__fail_errno(err, errno, "cannot read the directory");
-    while (status == PQE_OK && (entry = readdir(d)) != NULL) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        if (strcmp(entry->d_name, index_files[0]) == 0)
-            status = pqe__fail(err, PQE_E_EXISTS, PQE_ORIGIN_API, 0, "there is a vault in this directory already");
-        else
+    if (faccessat(dirfd(d), index_files[0], F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        status = pqe__fail(err, PQE_E_EXISTS, PQE_ORIGIN_API, 0, "there is a vault in this directory already");
+    while (status == PQE_OK && (entry = readdir(d)) != NULL)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
             status = pqe__fail(err, PQE_E_EXISTS, PQE_ORIGIN_API, 0, "the directory is not empty");
-    }
     closedir(d);
     return status;
 }
@@ -155,6 +153,18 @@ make_tree(pqe__store *store, const char *dir, pqe_error *err)
 }
 
 static pqe_status
+sync_parent(pqe__store *store, pqe_error *err)
+{
+    int fd;
+    pqe_status status = open_dir_at(store->dir_fd, "..", "cannot open the directory above the vault", &fd, err);
+
+    if (status == PQE_OK)
+        status = pqe__sync(fd, "cannot make the vault's directory durable", err);
+    pqe__close_fd(&fd);
+    return status;
+}
+
+static pqe_status
 create_in(pqe__store *store, const char *dir, uint32_t busy_ms, pqe_error *err)
 {
     struct stat st;
@@ -166,6 +176,8 @@ create_in(pqe__store *store, const char *dir, uint32_t busy_ms, pqe_error *err)
         status = make_tree(store, dir, err);
     if (status == PQE_OK)
         status = open_tree(store, dir, err);
+    if (status == PQE_OK)
+        status = pqe__forks_note(store, err);
     return status == PQE_OK ? open_database(store, true, false, busy_ms, err) : status;
 }
 
@@ -183,6 +195,8 @@ pqe__store_create(const char *dir, uint32_t busy_ms, pqe__store **out, pqe_error
         status = pqe__db_create_schema(store, err);
     if (status == PQE_OK && store->dir_fd >= 0)
         status = pqe__sync(store->dir_fd, "cannot make the vault's directory durable", err);
+    if (status == PQE_OK && store->made_dir)
+        status = sync_parent(store, err);
     if (status != PQE_OK) {
         pqe__store_destroy(&store);
         return status;
@@ -316,6 +330,17 @@ pqe__store_begin(pqe__store *store, bool write, pqe_error *err)
         return pqe__fail(err, PQE_E_READ_ONLY, PQE_ORIGIN_API, 0, "the vault is read-only here");
     status = run_plain(store, write ? STMT_BEGIN_WRITE : STMT_BEGIN_READ, "cannot start a transaction", err);
     store->in_transaction = status == PQE_OK;
+    return status;
+}
+
+pqe_status
+pqe__store_begin_now(pqe__store *store, pqe_error *err)
+{
+    pqe_status status;
+
+    sqlite3_busy_timeout(store->db, 0);
+    status = pqe__store_begin(store, true, err);
+    sqlite3_busy_timeout(store->db, (int)store->busy_ms);
     return status;
 }
 

@@ -34,6 +34,8 @@ bool pqe__store_read_only(const pqe__store *store);
 /* ---- transactions ---- */
 
 pqe_status pqe__store_begin(pqe__store *store, bool write, pqe_error *err);
+/** A write transaction if nobody else has one: PQE_E_BUSY instead of waiting. */
+pqe_status pqe__store_begin_now(pqe__store *store, pqe_error *err);
 /** PQE_OK: durable. Any error: the outcome is unknown (a failed sync may or may not reach the disk); pending marks
  *  must stay for the next collection to decide. */
 pqe_status pqe__store_commit(pqe__store *store, pqe_error *err);
@@ -175,10 +177,9 @@ void pqe__body_unmark(pqe__store *store, const uint8_t name[PQE__ID_SIZE], bool 
 /** Opens a body for reading; *fd belongs to the caller. *missing is set where the file is not there (then PQE_OK). */
 pqe_status pqe__body_open(pqe__store *store, const uint8_t name[PQE__ID_SIZE], int *fd, uint64_t *size, bool *missing,
                           pqe_error *err);
-/** True if there is anything in pending/: cheap. */
-bool pqe__body_pending(pqe__store *store);
-/** Finishes what dead processes left in pending/. In a write transaction. */
-pqe_status pqe__body_collect(pqe__store *store, pqe_error *err);
+/** Finishes what dead processes left in pending/. Outside a transaction; waits for nobody, and leaves to the next time
+ *  what cannot be done now. */
+void pqe__body_collect(pqe__store *store);
 /** Counts files in bodies/ that no row names. In a transaction. */
 pqe_status pqe__body_count_orphans(pqe__store *store, uint64_t *orphans, pqe_error *err);
 

@@ -116,6 +116,12 @@ install_fork_handlers(void)
     pthread_atfork(lock_pool, unlock_pool, forget_pool);
 }
 
+void
+pqe__secmem_init(void)
+{
+    pthread_once(&pool_once, install_fork_handlers);
+}
+
 static void *
 map_secret(size_t size)
 {
@@ -207,7 +213,7 @@ pqe__secmem_alloc(size_t size)
     if (size == 0 || size > (size_t)REGION_SLOTS * SLOT)
         return NULL;
     want = (size + SLOT - 1) / SLOT;
-    pthread_once(&pool_once, install_fork_handlers);
+    pqe__secmem_init();
     lock_pool();
     for (region *r = pool; r != NULL && p == NULL; r = r->next)
         p = take_slots(r, want);

@@ -13,6 +13,10 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+/** Installs the fork handlers, so that what has handlers of its own can install them after: fork takes locks in the
+ *  reverse order of installation. */
+void pqe__secmem_init(void);
+
 /** Zeroed memory of `size` bytes, 64-byte aligned; NULL if none can be had or locked. */
 void *pqe__secmem_alloc(size_t size);
 

@@ -61,12 +61,8 @@ pqe_reader_close(pqe_reader **reader)
     if (reader == NULL || *reader == NULL)
         return;
     r = *reader;
-    if (r->handle.vault == NULL) {
-        reader_drop_keys(&r->handle); /* never handed out */
-    } else if (pqe__owner_is_here(r->handle.vault->owner)) {
-        pqe__handle_remove(&r->handle);
-        reader_drop_keys(&r->handle);
-    }
+    pqe__handle_remove(&r->handle);
+    reader_drop_keys(&r->handle); /* knows itself what a forked child must leave alone */
     pqe__close_fd(&r->fd);
     free(r->inline_body);
     pqe_artifact_free(&r->artifact);
@@ -171,7 +167,7 @@ pqe_reader_artifact(const pqe_reader *reader)
 static pqe_status
 reader_enter(pqe_reader *r, pqe_error *err)
 {
-    pqe_status status = pqe__vault_usable(r->handle.vault, err);
+    pqe_status status = pqe__handle_usable(&r->handle, err);
 
     if (status != PQE_OK || (status = pqe__session_enter(r->handle.vault, err)) != PQE_OK)
         return status;
@@ -188,9 +184,10 @@ pqe_reader_read_at(pqe_reader *reader, uint64_t offset, void *buf, size_t capaci
     size_t done = 0;
     pqe_status status = PQE_OK;
 
+    if (len != NULL)
+        *len = 0;
     if (len == NULL || reader == NULL || (buf == NULL && capacity != 0))
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "reader, buffer and length are required");
-    *len = 0;
     do { /* also at capacity 0: a locked vault says so */
         size_t n = capacity - done < SLICE ? capacity - done : SLICE, got = 0;
         if ((status = reader_enter(reader, err)) != PQE_OK)
@@ -213,6 +210,8 @@ pqe_reader_read(pqe_reader *reader, void *buf, size_t capacity, size_t *len, pqe
 {
     pqe_status status;
 
+    if (len != NULL)
+        *len = 0;
     if (reader == NULL)
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the reader is NULL");
     status = pqe_reader_read_at(reader, reader->position, buf, capacity, len, err);

@@ -62,7 +62,8 @@ typedef struct pqe__session {
 /** A reader or writer, as the vault sees it: something that must drop its keys when the session ends. */
 typedef struct pqe__handle {
     struct pqe__handle *prev, *next;
-    pqe_vault *vault;
+    pqe_vault *vault; /* NULL: not added yet, or the vault was closed first */
+    pid_t owner;
     void (*drop_keys)(struct pqe__handle *handle); /* called with key_lock held for writing */
 } pqe__handle;
 
@@ -73,6 +74,7 @@ struct pqe_vault {
     pthread_mutex_t db_lock;
     pthread_rwlock_t key_lock;
     pqe__session *session; /* NULL: locked */
+    void *stale_key;       /* a backend's key that could not be detached yet because the backend was busy */
     pthread_mutex_t list_lock;
     pqe__handle *handles;
     pqe_vault *watch_next; /* the watcher's list */
@@ -84,6 +86,8 @@ struct pqe_vault {
 pqe_status pqe__vault_alloc(pqe_backend *backend, pqe_vault **out, pqe_error *err);
 /** PQE_E_ARGUMENT for NULL, PQE_E_LOCKED in a forked child. */
 pqe_status pqe__vault_usable(const pqe_vault *vault, pqe_error *err);
+/** The same for a reader or writer; PQE_E_LOCKED if its vault was closed. */
+pqe_status pqe__handle_usable(const pqe__handle *handle, pqe_error *err);
 
 /* ---- create.c ---- */
 
@@ -101,6 +105,8 @@ pqe_status pqe__session_enter(pqe_vault *vault, pqe_error *err);
 void pqe__session_leave(pqe_vault *vault);
 /** Ends the session if it has expired, or in any case; returns nanoseconds until expiry, 0 if locked. */
 uint64_t pqe__session_check_expiry(pqe_vault *vault, bool end_now);
+/** For the watcher: as above without waiting for anybody; asks to be called again soon where it could not end it. */
+uint64_t pqe__session_try_expire(pqe_vault *vault);
 /** Installs a session (consumed) and has the watcher end it. */
 void pqe__session_start(pqe_vault *vault, pqe__session *session, uint32_t ttl_seconds);
 void pqe__session_free(pqe_backend *backend, pqe__session **session);
@@ -116,8 +122,6 @@ pqe_status pqe__session_load(pqe_vault *vault, pqe__session *session, pqe_error 
  *  pqe__session_load() must run (with key_lock held for writing) before anything is believed. */
 pqe_status pqe__session_read_head(pqe_vault *vault, pqe__session *session, pqe__head *head, bool *reload,
                                   pqe_error *err);
-/** Finishes what crashed processes left; takes no keys. With db_lock held, outside a transaction. */
-pqe_status pqe__collect_orphans(pqe_vault *vault, pqe_error *err);
 void pqe__handle_add(pqe_vault *vault, pqe__handle *handle);
 void pqe__handle_remove(pqe__handle *handle);
 
@@ -169,6 +173,8 @@ typedef struct pqe__found {
 void pqe__found_free(pqe__found *found);
 /** PQE_E_NOT_FOUND only after the index proved it. */
 pqe_status pqe__find(pqe__txn *txn, const char *name_or_id, bool with_body, pqe__found *out, pqe_error *err);
+/** "urn:pqc-enclave-art:" and 32 hexadecimal digits. */
+bool pqe__is_artifact_id(const char *text);
 /** By name alone; *found false where the index proved that there is none. */
 pqe_status pqe__find_by_name(pqe__txn *txn, pqe__text name, bool *found, pqe__found *out, pqe_error *err);
 /** The artifact an entry (name or id) stands for. */
@@ -196,7 +202,7 @@ pqe_status pqe__row_seal(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQ
 /** Sets the name and id entries of a row. */
 pqe_status pqe__row_enter(pqe__txn *txn, const pqe__keys *keys, const pqe__record *record, const pqe__row *row,
                           pqe_error *err);
-/** Drops a session secret that no row uses any more, unless it is the running session's. */
+/** Drops a session secret that no row uses any more; should it be the running session's, its next put makes another. */
 pqe_status pqe__secret_drop_unused(pqe__txn *txn, const uint8_t key_id[PQE__ID_SIZE], pqe_error *err);
 
 /* ---- delete.c ---- */

@@ -127,6 +127,14 @@ look_up(pqe__txn *txn, pqe__entry_kind kind, const void *data, size_t len, bool 
                             : status;
 }
 
+bool
+pqe__is_artifact_id(const char *text)
+{
+    uint8_t id[PQE__ID_SIZE];
+
+    return parse_id(text, id);
+}
+
 pqe_status
 pqe__find_by_name(pqe__txn *txn, pqe__text name, bool *found, pqe__found *out, pqe_error *err)
 {
@@ -309,8 +317,6 @@ pqe__secret_drop_unused(pqe__txn *txn, const uint8_t key_id[PQE__ID_SIZE], pqe_e
     bool in_use;
     pqe_status status;
 
-    if (session->has_write_key && memcmp(session->write_key_id, key_id, PQE__ID_SIZE) == 0)
-        return PQE_OK;
     status = pqe__row_key_in_use(txn->vault->store, key_id, &in_use, err);
     if (status != PQE_OK || in_use)
         return status;

@@ -40,6 +40,14 @@ pqe__vault_usable(const pqe_vault *vault, pqe_error *err)
     return PQE_OK;
 }
 
+pqe_status
+pqe__handle_usable(const pqe__handle *handle, pqe_error *err)
+{
+    if (handle->vault == NULL)
+        return pqe__fail(err, PQE_E_LOCKED, PQE_ORIGIN_API, 0, "the vault was closed");
+    return pqe__vault_usable(handle->vault, err);
+}
+
 static pqe_status
 read_opts(const pqe_vault_opts *opts, pqe_vault_opts *out, pqe_error *err)
 {
@@ -85,6 +93,14 @@ pqe_vault_open(const pqe_vault_opts *opts, pqe_vault **out, pqe_error *err)
     return status;
 }
 
+/* Readers and writers that outlive the vault have lost their keys; from now on they say locked. */
+static void
+orphan_handles(pqe_vault *v)
+{
+    for (pqe__handle *h = v->handles; h != NULL; h = h->next)
+        h->vault = NULL;
+}
+
 void
 pqe_vault_close(pqe_vault **vault)
 {
@@ -96,11 +112,13 @@ pqe_vault_close(pqe_vault **vault)
     if (pqe__owner_is_here(v->owner)) {
         pqe__watcher_remove(v);
         pqe__session_check_expiry(v, true);
+        orphan_handles(v);
         pqe__store_close(&v->store);
         pthread_rwlock_destroy(&v->key_lock);
         pthread_mutex_destroy(&v->list_lock);
         pthread_mutex_destroy(&v->db_lock);
     } else {
+        orphan_handles(v);
         pqe__store_abandon(&v->store); /* keys are not mapped here, the session's other memory goes with the process */
     }
     free(v);
@@ -146,13 +164,16 @@ pqe_status
 pqe_vault_get_info(pqe_vault *vault, pqe_vault_info *out, pqe_error *err)
 {
     pqe__txn txn;
-    pqe_status status = pqe__vault_usable(vault, err);
+    pqe_status status;
 
-    if (status != PQE_OK)
-        return status;
+    if (out == NULL)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "there is no place for the result");
     memset(out, 0, sizeof *out);
-    if (pqe_vault_is_unlocked(vault)) {
-        if ((status = pqe__txn_begin(vault, false, &txn, err)) == PQE_OK) {
+    if ((status = pqe__vault_usable(vault, err)) != PQE_OK)
+        return status;
+    status = pqe__txn_begin(vault, false, &txn, err);
+    if (status != PQE_E_LOCKED) {
+        if (status == PQE_OK) {
             status = pqe__txn_check_device(&txn, err);
             if (status == PQE_OK)
                 status = read_info(vault, out, err);

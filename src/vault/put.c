@@ -53,6 +53,8 @@ copy_opts(pqe_writer *w, const pqe_put_opts *given, pqe_error *err)
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0,
                          "the put options are missing or their size is not set");
     memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
+    if (o.tag_count != 0 && o.tags == NULL)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the tags are NULL");
     if (o.tag_count > PQE_TAGS_MAX)
         return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_API, 0, "there are more than %d tags", PQE_TAGS_MAX);
     size = 1 + text_len(o.name) + text_len(o.version) + text_len(o.app_bundle_id) + text_len(o.model_did) +
@@ -72,6 +74,8 @@ copy_opts(pqe_writer *w, const pqe_put_opts *given, pqe_error *err)
     for (size_t i = 0; i < o.tag_count; i++)
         w->record.tags[i] = keep_text(&at, o.tags[i]);
     w->record.device_id = (pqe__text){"", 0};
+    if (o.name != NULL && pqe__is_artifact_id(o.name)) /* it would stand in front of another artifact's id */
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the name has the form of an artifact id");
     return pqe__record_check(&w->record, err);
 }
 
@@ -132,12 +136,13 @@ writer_free(pqe_writer *w)
 {
     pqe_vault *vault = w->handle.vault;
 
-    if (vault != NULL && pqe__owner_is_here(vault->owner)) {
-        pqe__handle_remove(&w->handle);
+    pqe__handle_remove(&w->handle);
+    if (vault != NULL && pqe__owner_is_here(w->handle.owner)) {
         writer_drop_keys(&w->handle);
         if (w->has_file)
             pqe__body_discard(vault->store, &w->file);
     }
+    pqe__close_fd(&w->file.fd); /* of a vault closed before: without its lock the next unlock sweeps the file */
     pqe__wipe(w->strings, w->strings_len);
     free(w->strings);
     free(w->inline_body);
@@ -200,7 +205,7 @@ pqe_writer_open(pqe_vault *vault, const pqe_put_opts *opts, pqe_writer **out, pq
 static pqe_status
 writer_enter(pqe_writer *w, pqe_error *err)
 {
-    pqe_status status = pqe__vault_usable(w->handle.vault, err);
+    pqe_status status = pqe__handle_usable(&w->handle, err);
 
     if (status != PQE_OK || (status = pqe__session_enter(w->handle.vault, err)) != PQE_OK)
         return status;
@@ -220,7 +225,7 @@ pqe_writer_write(pqe_writer *writer, const void *data, size_t len, pqe_error *er
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "writer and data are required");
     if (writer->failed)
         return pqe__fail(err, PQE_E_STATE, PQE_ORIGIN_API, 0, "the writer has failed before; abort it");
-    while (status == PQE_OK && len > 0) {
+    do { /* also at length 0: a locked vault says so */
         size_t n = len < SLICE ? len : SLICE;
         if ((status = writer_enter(writer, err)) != PQE_OK)
             break;
@@ -231,7 +236,7 @@ pqe_writer_write(pqe_writer *writer, const void *data, size_t len, pqe_error *er
         writer->record.size_bytes += n;
         p += n;
         len -= n;
-    }
+    } while (status == PQE_OK && len > 0);
     writer->failed = status != PQE_OK;
     return status;
 }
@@ -340,6 +345,19 @@ change_index(pqe__txn *txn, pqe_writer *w, pqe__found *old, bool *replaces, pqe_
     return pqe__txn_write_head(txn, txn->vault->session->keys, err);
 }
 
+/* The transaction is known to have left nothing: neither may the body, and the old one's mark is void. */
+static void
+undo_put(pqe_vault *vault, pqe_writer *w, const pqe__found *old)
+{
+    pthread_mutex_lock(&vault->db_lock);
+    if (w->has_file)
+        pqe__body_discard(vault->store, &w->file);
+    w->has_file = false;
+    if (old != NULL && !old->row.is_inline)
+        pqe__body_unmark(vault->store, old->row.file, true);
+    pthread_mutex_unlock(&vault->db_lock);
+}
+
 static pqe_status
 commit_put(pqe_writer *w, pqe_artifact **out, pqe_error *err)
 {
@@ -358,17 +376,14 @@ commit_put(pqe_writer *w, pqe_artifact **out, pqe_error *err)
     if (status == PQE_OK) {
         status = pqe__txn_commit(&txn, &known, err);
     } else {
-        if (w->has_file)
-            pqe__body_discard(vault->store, &w->file);
-        w->has_file = false;
-        if (replaces && !old.row.is_inline)
-            pqe__body_unmark(vault->store, old.row.file, true);
         pqe__txn_abort(&txn);
     }
-    if (known && status == PQE_OK) {
+    if (status == PQE_OK) {
         pqe__retired_settle(vault, replaces ? &old : NULL, w->has_file ? &w->file : NULL);
         w->has_file = false;
-    } else if (!known) {
+    } else if (known) {
+        undo_put(vault, w, replaces ? &old : NULL);
+    } else {
         pqe__close_fd(&w->file.fd); /* its mark stays: the next unlock asks the index which of the two happened */
         w->has_file = false;
     }

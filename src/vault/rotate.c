@@ -208,12 +208,14 @@ rotate_in(pqe__txn *txn, pqe__keys *fresh, bool new_root, pqe_error *err)
 pqe_status
 pqe_rotate(pqe_vault *vault, const pqe_rotate_opts *opts, pqe_error *err)
 {
-    bool new_root = opts != NULL && opts->size >= sizeof *opts && opts->rekey, known;
+    bool new_root = opts != NULL && opts->rekey, known;
     pqe__keys *fresh = NULL;
     pqe__txn txn;
-    pqe_status status = pqe__txn_begin(vault, true, &txn, err);
+    pqe_status status;
 
-    if (status != PQE_OK)
+    if (opts != NULL && opts->size < offsetof(pqe_rotate_opts, rekey) + sizeof opts->rekey)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the size of the rotate options is not set");
+    if ((status = pqe__txn_begin(vault, true, &txn, err)) != PQE_OK)
         return status;
     status = prepare_keys(vault->session->keys, new_root, &fresh, err);
     if (status == PQE_OK)

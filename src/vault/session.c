@@ -254,14 +254,57 @@ pqe__session_free(pqe_backend *backend, pqe__session **session)
     pqe__wipe(s, sizeof *s);
     free(s);
     *session = NULL;
+    pqe__wipe_registers();
 }
 
+/* Wipes all keys at once. The backend's own may be in use by a call that waits for a person; then, unless told to
+   wait, it is kept aside. key_lock is held for writing, list_lock too. */
 static void
-end_session(pqe_vault *vault)
+end_session(pqe_vault *vault, bool wait)
 {
+    pqe__session *s = vault->session;
+
     for (pqe__handle *h = vault->handles; h != NULL; h = h->next)
         h->drop_keys(h);
+    if (s != NULL && s->backend_key != NULL) {
+        pqe__keys_free(&s->keys);
+        if (vault->stale_key != NULL || wait)
+            pqe__backend_detach(vault->backend, s->backend_key);
+        else if (!pqe__backend_try_detach(vault->backend, s->backend_key))
+            vault->stale_key = s->backend_key;
+        s->backend_key = NULL;
+    }
     pqe__session_free(vault->backend, &vault->session);
+    if (wait && vault->stale_key != NULL) {
+        pqe__backend_detach(vault->backend, vault->stale_key);
+        vault->stale_key = NULL;
+    }
+}
+
+#define RETRY_NS 20000000u
+
+uint64_t
+pqe__session_try_expire(pqe_vault *vault)
+{
+    uint64_t now = pqe__boottime_ns(), left = 0;
+
+    if (pthread_rwlock_trywrlock(&vault->key_lock) != 0)
+        return RETRY_NS;
+    if (vault->session != NULL && vault->session->expires_ns > now) {
+        left = vault->session->expires_ns - now;
+    } else if (vault->session != NULL) {
+        pthread_mutex_lock(&vault->list_lock);
+        end_session(vault, false);
+        pthread_mutex_unlock(&vault->list_lock);
+    }
+    if (vault->stale_key != NULL) {
+        if (pqe__backend_try_detach(vault->backend, vault->stale_key))
+            vault->stale_key = NULL;
+        else
+            left = RETRY_NS;
+    }
+    pthread_rwlock_unlock(&vault->key_lock);
+    return left;
 }
 
 uint64_t
@@ -279,7 +322,7 @@ pqe__session_check_expiry(pqe_vault *vault, bool end_now)
     pthread_mutex_lock(&vault->list_lock);
     /* Another thread may have started a new session since. */
     if (vault->session != NULL && (end_now || vault->session->expires_ns <= pqe__boottime_ns()))
-        end_session(vault);
+        end_session(vault, true);
     pthread_mutex_unlock(&vault->list_lock);
     pthread_rwlock_unlock(&vault->key_lock);
     return 0;
@@ -310,11 +353,12 @@ pqe__session_start(pqe_vault *vault, pqe__session *session, uint32_t ttl_seconds
 
     pthread_rwlock_wrlock(&vault->key_lock);
     pthread_mutex_lock(&vault->list_lock);
-    end_session(vault);
+    end_session(vault, true);
     session->expires_ns = pqe__boottime_ns() + (uint64_t)ttl * 1000000000u;
     vault->session = session;
     pthread_mutex_unlock(&vault->list_lock);
     pthread_rwlock_unlock(&vault->key_lock);
+    pqe__wipe_registers(); /* the keys were just made */
     pqe__watcher_add(vault);
 }
 
@@ -323,6 +367,7 @@ pqe__handle_add(pqe_vault *vault, pqe__handle *handle)
 {
     pthread_mutex_lock(&vault->list_lock);
     handle->vault = vault;
+    handle->owner = vault->owner;
     handle->prev = NULL;
     handle->next = vault->handles;
     if (vault->handles != NULL)
@@ -335,15 +380,22 @@ void
 pqe__handle_remove(pqe__handle *handle)
 {
     pqe_vault *vault = handle->vault;
+    /* In a forked child the lock may be held for ever by a thread that is not there; nobody else has the list either. */
+    bool here = pqe__owner_is_here(handle->owner);
 
-    pthread_mutex_lock(&vault->list_lock);
+    if (vault == NULL)
+        return;
+    if (here)
+        pthread_mutex_lock(&vault->list_lock);
     if (handle->prev != NULL)
         handle->prev->next = handle->next;
     else
         vault->handles = handle->next;
     if (handle->next != NULL)
         handle->next->prev = handle->prev;
-    pthread_mutex_unlock(&vault->list_lock);
+    handle->vault = NULL;
+    if (here)
+        pthread_mutex_unlock(&vault->list_lock);
 }
 
 /* ---- public ---- */
@@ -395,7 +447,7 @@ pqe_vault_unlock(pqe_vault *vault, uint32_t ttl_seconds, pqe_error *err)
         pqe__store_rollback(vault->store);
     }
     if (status == PQE_OK)
-        status = pqe__collect_orphans(vault, err);
+        pqe__body_collect(vault->store);
     if (status == PQE_OK)
         pqe__session_start(vault, session, ttl_seconds);
     else

@@ -112,8 +112,9 @@ note_commit(pqe__txn *txn)
 
     if (pqe__store_begin(txn->vault->store, false, NULL) != PQE_OK)
         return;
-    if (pqe__txn_resume(txn, NULL) == PQE_OK)
-        pqe__session_read_head(txn->vault, txn->vault->session, &txn->head, &reload, NULL);
+    if (pqe__txn_resume(txn, NULL) == PQE_OK &&
+        pqe__session_read_head(txn->vault, txn->vault->session, &txn->head, &reload, NULL) == PQE_OK && reload)
+        reload_keys(txn, NULL);
     pqe__txn_pause(txn);
     pqe__store_rollback(txn->vault->store);
 }
@@ -126,7 +127,8 @@ pqe__txn_commit(pqe__txn *txn, bool *outcome_known, pqe_error *err)
     *outcome_known = true;
     pqe__txn_pause(txn);
     status = pqe__store_commit(txn->vault->store, err);
-    if (status != PQE_OK && txn->write)
+    /* A full disk is found out before the commit frame is written; any other failure may be of its sync. */
+    if (status != PQE_OK && status != PQE_E_NO_SPACE && txn->write)
         *outcome_known = false;
     if (status == PQE_OK && txn->write)
         note_commit(txn);
@@ -156,21 +158,5 @@ pqe__head_write(pqe__store *store, const pqe__keys *keys, const pqe__head *head,
         status = pqe__hmac_sha256(keys->secret->origin, sizeof keys->secret->origin, bytes, len, tag, err);
     if (status == PQE_OK)
         status = pqe__store_put_head(store, bytes, len, tag, err);
-    return status;
-}
-
-pqe_status
-pqe__collect_orphans(pqe_vault *vault, pqe_error *err)
-{
-    pqe_status status;
-
-    if (!pqe__body_pending(vault->store))
-        return PQE_OK;
-    if ((status = pqe__store_begin(vault->store, true, err)) != PQE_OK)
-        return status;
-    status = pqe__body_collect(vault->store, err);
-    if (status == PQE_OK)
-        return pqe__store_commit(vault->store, err);
-    pqe__store_rollback(vault->store);
     return status;
 }

@@ -10,6 +10,7 @@
 
 typedef struct verification {
     pqe_vault *vault;
+    pqe__txn *txn; /* the one under way, left while the application is called: expiry does not wait for it */
     pqe_verify_fn fn;
     void *user;
     pqe_verify_summary summary;
@@ -23,6 +24,8 @@ report(verification *v, pqe_status status, const pqe_artifact *artifact, const p
        pqe_error *err)
 {
     pqe_finding finding = {.status = status, .artifact = artifact, .bytes = bytes};
+    pqe_status resumed;
+    bool go_on;
 
     finding.message = status == PQE_OK ? "" : error->message;
     v->summary.bytes += bytes;
@@ -33,7 +36,16 @@ report(verification *v, pqe_status status, const pqe_artifact *artifact, const p
             v->first_error = *error;
         }
     }
-    if (v->fn == NULL || v->fn(v->user, &finding))
+    if (v->fn == NULL)
+        return PQE_OK;
+    if (v->txn != NULL)
+        pqe__txn_pause(v->txn);
+    go_on = v->fn(v->user, &finding);
+    if (v->txn != NULL && (resumed = pqe__txn_resume(v->txn, err)) != PQE_OK) {
+        v->stopped = true;
+        return resumed;
+    }
+    if (go_on)
         return PQE_OK;
     v->stopped = true;
     return pqe__fail(err, PQE_E_CANCELLED, PQE_ORIGIN_API, 0, "the verification was stopped");
@@ -210,7 +222,9 @@ verify_all(verification *v, pqe_error *err)
 
     if (status != PQE_OK) /* a head that does not verify vouches for nothing below it */
         return report_if_damaged(v, status, &error, err);
+    v->txn = &txn;
     status = check_index(&c, err);
+    v->txn = NULL;
     pqe__txn_abort(&txn);
     for (size_t i = 0; i < c.count && status == PQE_OK; i++) {
         char id[PQE_ARTIFACT_ID_SIZE], hex[2 * PQE__ID_SIZE + 1];

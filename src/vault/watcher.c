@@ -50,6 +50,7 @@ fork_child(void)
 static void
 install_fork_handlers(void)
 {
+    pqe__secmem_init(); /* its lock is taken inside ours, so at fork too ours comes first */
     pthread_atfork(fork_prepare, fork_parent, fork_child);
 }
 
@@ -61,7 +62,7 @@ sweep(void)
 
     pthread_mutex_lock(&watcher.lock);
     for (pqe_vault *v = watcher.vaults; v != NULL; v = v->watch_next) {
-        uint64_t left = pqe__session_check_expiry(v, false);
+        uint64_t left = pqe__session_try_expire(v);
         if (left != 0 && (next == 0 || left < next))
             next = left;
     }

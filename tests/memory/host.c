@@ -274,13 +274,15 @@ show_grant_key(host *h)
     OK(pqe_grant_public_key(h->vault, pem, sizeof pem, &len, err));
 }
 
-/* The public calls go on after this and overwrite what it left on the stack, most of the time. */
+/* The public calls go on after these and overwrite, most of the time, what they left on the stack. Like the public
+ * calls, these two clear the registers when they are done. */
 static void
 seal_only(host *h)
 {
     OK(pqe__kem_from_seed(h->own->seed, &h->own_key, err));
     OK(pqe__hpke_seal(&pqe__hpke_ml_kem_768, h->own_key, NULL, NULL, 0, NULL, 0, h->own->secret, sizeof h->own->secret,
                       h->sealed, err));
+    pqe__wipe_registers();
 }
 
 static void
@@ -288,6 +290,7 @@ open_only(host *h)
 {
     OK(pqe__hpke_open(&pqe__hpke_ml_kem_768, h->own_key, NULL, 0, NULL, 0, h->sealed, sizeof h->sealed, h->own->secret,
                       err));
+    pqe__wipe_registers();
 }
 
 static void (*const work[])(host *h) = {

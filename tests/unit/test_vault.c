@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <pthread.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -213,8 +214,13 @@ test_bad_arguments(void **state)
     assert_pqe_ok(pqe_put(v, &o, "x", 1, NULL, err));
     assert_int_equal(pqe_put(v, &o, NULL, 1, NULL, NULL), PQE_E_ARGUMENT);
     assert_int_equal(pqe_put(NULL, &o, "x", 1, NULL, NULL), PQE_E_ARGUMENT);
+    o.tag_count = 1;
+    o.tags = NULL;
+    assert_int_equal(pqe_put(v, &o, "x", 1, NULL, NULL), PQE_E_ARGUMENT);
     o.size = 0;
     assert_int_equal(pqe_put(v, &o, "x", 1, NULL, NULL), PQE_E_ARGUMENT);
+    assert_int_equal(pqe_rotate(v, &(pqe_rotate_opts){.rekey = true}, NULL), PQE_E_ARGUMENT);
+    assert_int_equal(pqe_vault_get_info(v, NULL, NULL), PQE_E_ARGUMENT);
     pqe_vault_close(&v);
     pqe_backend_close(&b);
 }
@@ -490,6 +496,135 @@ test_rotate_rekey(void **state)
     rotate_and_check(true);
 }
 
+/* A name that looks like an id would stand in front of another artifact's id. */
+static void
+test_name_like_an_id(void **state)
+{
+    pqe_backend *b = backend_memory();
+    pqe_vault *v = vault_create(NULL, b);
+    pqe_put_opts o = {.size = sizeof o, .name = "victim", .kind = PQE_KIND_OTHER};
+    pqe_artifact *a = NULL;
+
+    (void)state;
+    assert_pqe_ok(pqe_put(v, &o, "x", 1, &a, err));
+    o.name = a->artifact_id;
+    assert_int_equal(pqe_put(v, &o, "y", 1, NULL, NULL), PQE_E_ARGUMENT);
+    get_equals(v, a->artifact_id, "x", 1);
+    pqe_artifact_free(&a);
+    pqe_vault_close(&v);
+    pqe_backend_close(&b);
+}
+
+/* Readers and writers may outlive their vault: they say locked, and closing them is safe. */
+static void
+test_vault_closed_first(void **state)
+{
+    char *dir = scratch_make();
+    pqe_backend *b = backend_keyfile(dir);
+    pqe_vault *v = vault_create(scratch_path(dir, "vault"), b);
+    uint8_t *content = make_content(200000, 8), buf[10];
+    pqe_put_opts o = {.size = sizeof o, .name = "w", .kind = PQE_KIND_OTHER};
+    pqe_reader *r = NULL;
+    pqe_writer *w = NULL;
+    size_t got = 1;
+
+    (void)state;
+    put_ok(v, "r", content, 200000);
+    assert_pqe_ok(pqe_reader_open(v, "r", &r, err));
+    assert_pqe_ok(pqe_writer_open(v, &o, &w, err));
+    assert_pqe_ok(pqe_writer_write(w, content, 200000, err));
+    pqe_vault_close(&v);
+    assert_int_equal(pqe_reader_read(r, buf, sizeof buf, &got, NULL), PQE_E_LOCKED);
+    assert_int_equal(got, 0);
+    assert_int_equal(pqe_writer_write(w, content, 1, NULL), PQE_E_LOCKED);
+    assert_int_equal(pqe_writer_finish(&w, NULL, NULL), PQE_E_STATE);
+    pqe_reader_close(&r);
+    v = vault_open(scratch_path(dir, "vault"), b);
+    assert_int_equal(get_status(v, "w"), PQE_E_NOT_FOUND);
+    assert_pqe_ok(pqe_verify(v, NULL, NULL, NULL, NULL, err));
+    pqe_vault_close(&v);
+    pqe_backend_close(&b);
+    free(content);
+    scratch_remove(dir);
+}
+
+/* SQLite's lock accounts do not survive a fork: the child must not open what its parent has open. */
+static void
+test_child_may_not_reopen(void **state)
+{
+    char *dir = scratch_make();
+    pqe_backend *b = backend_keyfile(dir);
+    pqe_vault *v = vault_create(scratch_path(dir, "vault"), b);
+    int status = 0;
+    pid_t child = fork();
+
+    (void)state;
+    if (child == 0) {
+        pqe_backend *own = backend_keyfile(dir);
+        pqe_vault_opts o = {.size = sizeof o, .dir = scratch_path(dir, "vault"), .backend = own};
+        pqe_vault *again = NULL;
+        bool refused = pqe_vault_open(&o, &again, NULL) == PQE_E_STATE && again == NULL;
+        _exit(refused ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    pqe_vault_close(&v);
+    v = vault_open(scratch_path(dir, "vault"), b);
+    pqe_vault_close(&v);
+    child = fork();
+    if (child == 0) {
+        v = vault_open(scratch_path(dir, "vault"), backend_keyfile(dir));
+        put_ok(v, "from the child", "x", 1);
+        pqe_vault_close(&v);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    v = vault_open(scratch_path(dir, "vault"), b);
+    get_equals(v, "from the child", "x", 1);
+    pqe_vault_close(&v);
+    pqe_backend_close(&b);
+    scratch_remove(dir);
+}
+
+static uint64_t
+count_secrets(const char *dir)
+{
+    sqlite3 *db = NULL;
+    sqlite3_stmt *stmt = NULL;
+    uint64_t n;
+
+    assert_int_equal(sqlite3_open(scratch_path(dir, "index.db"), &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, "SELECT count(*) FROM secret", -1, &stmt, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    n = (uint64_t)sqlite3_column_int64(stmt, 0);
+    sqlite3_finalize(stmt);
+    sqlite3_close(db);
+    return n;
+}
+
+/* A session secret goes with the last artifact that used it, its own session's too. */
+static void
+test_no_unused_secrets(void **state)
+{
+    char *dir = scratch_make();
+    pqe_backend *b = backend_keyfile(dir);
+    pqe_vault *v = vault_create(scratch_path(dir, "vault"), b);
+
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        put_ok(v, "a", "1", 1);
+        assert_pqe_ok(pqe_delete(v, "a", err));
+        put_ok(v, "b", "1", 1);
+        pqe_vault_lock(v);
+        assert_pqe_ok(pqe_vault_unlock(v, 0, err));
+    }
+    pqe_vault_close(&v);
+    assert_int_equal(count_secrets(scratch_path(dir, "vault")), 1);
+    pqe_backend_close(&b);
+    scratch_remove(dir);
+}
+
 /* Two handles as two processes: one's session secret goes with its last artifact, its next put must not use it. */
 static void
 test_dropped_session_secret(void **state)
@@ -592,6 +727,10 @@ main(void)
         cmocka_unit_test(test_locked_calls),
         cmocka_unit_test(test_forked_child_is_locked),
         cmocka_unit_test(test_rotate),
+        cmocka_unit_test(test_name_like_an_id),
+        cmocka_unit_test(test_vault_closed_first),
+        cmocka_unit_test(test_child_may_not_reopen),
+        cmocka_unit_test(test_no_unused_secrets),
         cmocka_unit_test(test_rotate_rekey),
         cmocka_unit_test(test_dropped_session_secret),
         cmocka_unit_test(test_threads),

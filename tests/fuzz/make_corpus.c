@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* make_corpus DIR: writes a few sound inputs for each fuzz target to DIR/<target>/, for the fuzzers to start from. */
+#include "fuzz/fuzz.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "backend/file/passphrase.h"
+#include "body/body.h"
+#include "format/format.h"
+#include "util/text.h"
+
+static const char *out;
+
+static void
+save(const char *target, const char *name, const uint8_t *data, size_t len)
+{
+    char path[PATH_MAX];
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/%s", out, target);
+    FUZZ_CHECK(mkdir(path, 0777) == 0 || errno == EEXIST);
+    snprintf(path, sizeof path, "%s/%s/%s", out, target, name);
+    f = fopen(path, "wb");
+    FUZZ_CHECK(f != NULL && fwrite(data, 1, len, f) == len && fclose(f) == 0);
+}
+
+static void
+records(void)
+{
+    static uint8_t bytes[PQE__RECORD_MAX];
+    pqe__record r = {.suite = pqe__suite_ml_kem_768,
+                     .size_bytes = 3,
+                     .stored_bytes = 75,
+                     .kind = PQE_KIND_OTHER,
+                     .hash_algorithm = PQE__RECORD_HASH_SHA3_256,
+                     .created_at = 1700000000,
+                     .name = {"n", 1}};
+    pqe__wcur c = pqe__wcur_init(bytes, sizeof bytes);
+
+    pqe__record_encode(&r, &c);
+    save("record", "small", bytes, c.pos);
+    r.version = r.app_bundle_id = r.device_id = r.model_did = r.description = (pqe__text){"\xc3\xa4 text", 7};
+    r.tag_count = PQE_TAGS_MAX;
+    for (size_t i = 0; i < PQE_TAGS_MAX; i++)
+        r.tags[i] = (pqe__text){"tag", i % 4};
+    c = pqe__wcur_init(bytes, sizeof bytes);
+    pqe__record_encode(&r, &c);
+    save("record", "full", bytes, c.pos);
+}
+
+static void
+heads(void)
+{
+    uint8_t bytes[PQE__HEAD_MAX] = {0};
+    pqe__head h = {.generation = 1, .key_epoch = 1, .suite = pqe__suite_ml_kem_768};
+    pqe__wcur c = pqe__wcur_init(bytes, sizeof bytes);
+
+    pqe__head_encode_public(&h, bytes + 1);
+    c.pos = 1 + PQE__HEAD_PUBLIC_SIZE;
+    pqe__put_u32(&c, 20);
+    save("head", "public", bytes, c.pos + 20);
+    save("head", "private", (const uint8_t *)"\1\0\1\0\0\0\3dev", 10);
+}
+
+static void
+key_files(void)
+{
+    uint8_t key[32];
+    char id[33], hex[65], text[256];
+    int n;
+
+    memset(key, FUZZ_BYTE, sizeof key);
+    pqe__hex_encode(key, 16, id);
+    pqe__hex_encode(key, 32, hex);
+    n = snprintf(text, sizeof text, "pqc-enclave key file v1\n%s\n%s\n", id, hex);
+    save("keyfile", "sound", (const uint8_t *)text, (size_t)n);
+}
+
+static void
+states(void)
+{
+    uint8_t bytes[1 + PQE__PASSPHRASE_STATE_SIZE];
+    pqe__wcur c = pqe__wcur_init(bytes, sizeof bytes);
+
+    memset(bytes, FUZZ_BYTE, sizeof bytes);
+    bytes[0] = 0;
+    save("state", "memory", bytes, 17);
+    pqe__put_u8(&c, 1);
+    pqe__put_u8(&c, PQE__FILE_STATE_VERSION);
+    pqe__put_u8(&c, PQE__FILE_MODE_KEY_FILE);
+    save("state", "key-file", bytes, 1 + 2 + 32);
+    c.pos = 2;
+    pqe__put_u8(&c, PQE__FILE_MODE_PASSPHRASE);
+    pqe__put_u32(&c, 0x13);
+    pqe__put_u32(&c, PQE__ARGON2_MEMORY_MIN);
+    pqe__put_u32(&c, 2);
+    pqe__put_u32(&c, 1);
+    save("state", "passphrase", bytes, sizeof bytes);
+}
+
+typedef struct sink {
+    uint8_t data[100000];
+    size_t len;
+} sink;
+
+static pqe_status
+take(void *user, const uint8_t *data, size_t len, pqe_error *err)
+{
+    sink *s = user;
+
+    (void)err;
+    FUZZ_CHECK(len <= sizeof s->data - s->len);
+    memcpy(s->data + s->len, data, len);
+    s->len += len;
+    return PQE_OK;
+}
+
+static void
+bodies(void)
+{
+    static const size_t sizes[] = {0, 1, 1000, 16384, 40000};
+    uint8_t dek[32];
+
+    memset(dek, FUZZ_BYTE, sizeof dek);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        static sink s;
+        pqe__wcur c = pqe__wcur_init(s.data, 8);
+        pqe__body_writer *w = NULL;
+        char name[24];
+        pqe__put_u64(&c, sizes[i]);
+        s.len = 8;
+        FUZZ_CHECK(pqe__body_writer_new(dek, dek, NULL, take, &s, &w, NULL) == PQE_OK);
+        for (size_t k = 0; k < sizes[i]; k++) {
+            uint8_t byte = fuzz_content(k);
+            FUZZ_CHECK(pqe__body_writer_write(w, &byte, 1, NULL) == PQE_OK);
+        }
+        FUZZ_CHECK(pqe__body_writer_finish(w, NULL) == PQE_OK);
+        pqe__body_writer_free(&w);
+        snprintf(name, sizeof name, "%zu", sizes[i]);
+        save("body", name, s.data, s.len);
+    }
+}
+
+static void
+put_all(pqe_vault *v)
+{
+    static uint8_t content[40000];
+
+    for (size_t i = 0; i < sizeof content; i++)
+        content[i] = fuzz_content(i);
+    for (size_t i = 0; i < FUZZ_ARTIFACTS; i++) {
+        pqe_put_opts o = {.size = sizeof o, .name = fuzz_artifacts[i].name, .kind = PQE_KIND_OTHER};
+        FUZZ_CHECK(fuzz_artifacts[i].len <= sizeof content);
+        FUZZ_CHECK(pqe_put(v, &o, content, fuzz_artifacts[i].len, NULL, NULL) == PQE_OK);
+        if (i == 1) { /* from here on another session's secret */
+            pqe_vault_lock(v);
+            FUZZ_CHECK(pqe_vault_unlock(v, 0, NULL) == PQE_OK);
+        }
+    }
+}
+
+/* Twice: an odd last byte, behind the database's end, asks the target for changes too. */
+static void
+indexes(void)
+{
+    static uint8_t bytes[1 << 20];
+    char dir[PATH_MAX], path[PATH_MAX + 16];
+    pqe_backend *b = fuzz_backend();
+    pqe_vault_opts o = {.size = sizeof o, .dir = dir, .backend = b, .create = true};
+    pqe_vault *v = NULL;
+    size_t len;
+    FILE *f;
+
+    snprintf(dir, sizeof dir, "%s", fuzz_directory());
+    FUZZ_CHECK(pqe_vault_open(&o, &v, NULL) == PQE_OK);
+    put_all(v);
+    pqe_vault_close(&v);
+    pqe_backend_close(&b);
+    snprintf(path, sizeof path, "%s/index.db", dir);
+    f = fopen(path, "rb");
+    FUZZ_CHECK(f != NULL);
+    len = fread(bytes, 1, sizeof bytes - 1, f);
+    fclose(f);
+    save("index", "sound", bytes, len);
+    bytes[len] = 1;
+    save("index", "sound-and-changed", bytes, len + 1);
+}
+
+int
+main(int argc, char **argv)
+{
+    if (argc != 2) {
+        fprintf(stderr, "usage: make_corpus DIR\n");
+        return 2;
+    }
+    out = argv[1];
+    FUZZ_CHECK(mkdir(out, 0777) == 0 || errno == EEXIST);
+    records();
+    heads();
+    key_files();
+    states();
+    bodies();
+    indexes();
+    return 0;
+}
