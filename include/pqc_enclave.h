@@ -13,7 +13,8 @@
  *   Strings    UTF-8, NUL-terminated. Sizes are in bytes.
  *   Threads    a handle may be used from several threads at once unless the text says otherwise.
  *   Fork       a handle belongs to the process that made it. In a forked child every call returns PQE_E_LOCKED and
- *              closing frees memory without touching a key.
+ *              closing frees memory without touching a key. A child must not open a vault that its parent had open when
+ *              it forked (PQE_E_STATE: SQLite's file locks do not survive a fork); after exec it may.
  *   Options    structs begin with `size`, set to sizeof the struct the caller was compiled with; zero means default.
  *
  * All functions exist since 0.1.0 unless marked otherwise.
@@ -67,7 +68,8 @@ typedef enum pqe_status {
     PQE_E_UNAVAILABLE = -17, /**< the backend, or an ability of it, does not exist here */
     PQE_E_CRYPTO = -18,      /**< libcrypto failed for a reason other than verification */
     PQE_E_CANCELLED = -19,   /**< a callback asked to stop */
-    PQE_E_STATE = -20        /**< call out of order: write after finish, unlock of an unlocked vault with other keys */
+    PQE_E_STATE =
+        -20 /**< call out of order: finish after a failed write, opening in a child what the parent had open */
 } pqe_status;
 
 /** Where an error arose. */
@@ -281,8 +283,10 @@ PQE_API void pqe_artifact_free(pqe_artifact **artifact);
 
 /** What to store beside the content. Strings are copied; NULL means "". */
 typedef struct pqe_put_opts {
-    size_t size;      /**< sizeof(pqe_put_opts) */
-    const char *name; /**< 1 to PQE_NAME_MAX bytes of valid UTF-8; an artifact of that name is replaced */
+    size_t size; /**< sizeof(pqe_put_opts) */
+    const char *
+        name; /**< 1 to PQE_NAME_MAX bytes of valid UTF-8, not of the form of an artifact_id; an artifact of that name is
+                           replaced */
     pqe_kind kind;
     const char *version;
     const char *app_bundle_id;
@@ -411,8 +415,11 @@ typedef struct pqe_rotate_opts {
  */
 PQE_API pqe_status pqe_rotate(pqe_vault *vault, const pqe_rotate_opts *opts, pqe_error *err);
 
-/** Asks the backend's passphrase callback for a new passphrase (PQE_PASSPHRASE_NEW) and re-wraps the vault's key with
- *  it. The vault must be unlocked. Errors: PQE_E_UNAVAILABLE if the vault is not opened by a passphrase. */
+/**
+ * Asks the backend's passphrase callback for a new passphrase (PQE_PASSPHRASE_NEW) and re-wraps the vault's key with it.
+ * The vault must be unlocked; should the session end meanwhile, its keys are wiped when the callback returns.
+ * Errors: PQE_E_UNAVAILABLE if the vault is not opened by a passphrase, PQE_E_LOCKED, PQE_E_BUSY.
+ */
 PQE_API pqe_status pqe_vault_change_passphrase(pqe_vault *vault, pqe_error *err);
 
 /**

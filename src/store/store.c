@@ -297,6 +297,8 @@ pqe__store_open(const char *dir, bool read_only, uint32_t busy_ms, pqe__store **
     if (status == PQE_OK)
         status = refuse_journal(store, err);
     if (status == PQE_OK)
+        status = pqe__forks_note(store, err);
+    if (status == PQE_OK)
         status = choose_mode(store, read_only, &immutable, err);
     if (status == PQE_OK)
         status = open_database(store, false, immutable, busy_ms, err);

@@ -35,7 +35,8 @@ enrol(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], pqe_blob *state, vo
 {
     (void)vault_id;
     (void)err;
-    state->len = 0;
+    state->data[0] = FUZZ_BYTE;
+    state->len = 1;
     *key = self;
     return PQE_OK;
 }
@@ -81,7 +82,7 @@ static const char *
 key_source(const uint8_t *state, size_t state_len)
 {
     (void)state;
-    return state_len == 0 ? "constant" : NULL;
+    return state_len == 1 ? "constant" : NULL;
 }
 
 static const pqe_backend_ops ops = {

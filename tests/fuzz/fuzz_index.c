@@ -81,8 +81,8 @@ see(void *user, const pqe_artifact *a)
         check_artifact(a, &fuzz_artifacts[i]);
         return true;
     }
-    FUZZ_CHECK(!"an artifact that is not in the vault");
-    return false;
+    fprintf(stderr, "an artifact that is not in the vault\n");
+    abort();
 }
 
 static void
