@@ -68,8 +68,7 @@ typedef enum pqe_status {
     PQE_E_UNAVAILABLE = -17, /**< the backend, or an ability of it, does not exist here */
     PQE_E_CRYPTO = -18,      /**< libcrypto failed for a reason other than verification */
     PQE_E_CANCELLED = -19,   /**< a callback asked to stop */
-    PQE_E_STATE =
-        -20 /**< call out of order: finish after a failed write, opening in a child what the parent had open */
+    PQE_E_STATE = -20        /**< call out of order: finish after a failed write, reopening in a forked child */
 } pqe_status;
 
 /** Where an error arose. */
@@ -283,10 +282,8 @@ PQE_API void pqe_artifact_free(pqe_artifact **artifact);
 
 /** What to store beside the content. Strings are copied; NULL means "". */
 typedef struct pqe_put_opts {
-    size_t size; /**< sizeof(pqe_put_opts) */
-    const char *
-        name; /**< 1 to PQE_NAME_MAX bytes of valid UTF-8, not of the form of an artifact_id; an artifact of that name is
-                           replaced */
+    size_t size;      /**< sizeof(pqe_put_opts) */
+    const char *name; /**< 1 to PQE_NAME_MAX bytes; not of the form of an artifact_id; what has that name is replaced */
     pqe_kind kind;
     const char *version;
     const char *app_bundle_id;

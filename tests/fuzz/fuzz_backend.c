@@ -9,7 +9,7 @@
 
 #include "backend/softkey.h"
 
-const fuzz_artifact fuzz_artifacts[FUZZ_ARTIFACTS] = {{"empty", 0}, {"small", 100}, {"pages", 6000}, {"chunks", 40000}};
+const fuzz_artifact fuzz_artifacts[FUZZ_ARTIFACTS] = {{"empty", 0}, {"small", 100}, {"pages", 6000}, {"chunks", 17000}};
 
 static char the_key;
 static const uint8_t kek[PQE__KEY_SIZE] = {FUZZ_BYTE};

@@ -147,7 +147,7 @@ bodies(void)
 static void
 put_all(pqe_vault *v)
 {
-    static uint8_t content[40000];
+    static uint8_t content[17000];
 
     for (size_t i = 0; i < sizeof content; i++)
         content[i] = fuzz_content(i);
