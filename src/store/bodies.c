@@ -357,19 +357,35 @@ sweep_pending(pqe__store *store, marks *found)
         closedir(d);
 }
 
+/* A row in and out again: SQLite writes no page for a value that is there already. */
+static pqe_status
+dirty_a_page(pqe__store *store)
+{
+    static const pqe__stmt both[] = {STMT_NODE_PUT, STMT_NODE_DELETE};
+    pqe_status status = PQE_OK;
+
+    for (size_t i = 0; i < 2 && status == PQE_OK; i++) {
+        sqlite3_stmt *stmt = pqe__db_stmt(store, both[i], &status, NULL);
+        if (stmt == NULL)
+            return status;
+        sqlite3_bind_int64(stmt, 1, -1);
+        if (both[i] == STMT_NODE_PUT)
+            sqlite3_bind_blob(stmt, 2, "", 0, SQLITE_STATIC);
+        status = pqe__db_run(store, stmt, "cannot write to the index", NULL);
+    }
+    return status;
+}
+
 /* In a write transaction, so that nobody is between mark and commit: drops marks of names in use, keeps the rest in the
-   list. The head is written again as it is, so that the commit is a real one: it supersedes what a failed commit may
-   have left at the end of the log, and nothing can bring a row back whose body is removed after it. */
+   list. The commit must be a real one: it supersedes what a failed commit may have left at the end of the log, so that
+   nothing can bring a row back whose body is removed after it. */
 static pqe_status
 settle_marks(pqe__store *store, marks *m)
 {
-    uint8_t head[PQE__HEAD_MAX], tag[PQE__HEAD_TAG_SIZE];
-    size_t len, kept = 0;
+    size_t kept = 0;
     bool in_use;
-    pqe_status status = pqe__store_get_head(store, head, &len, tag, NULL);
+    pqe_status status = dirty_a_page(store);
 
-    if (status == PQE_OK)
-        status = pqe__store_put_head(store, head, len, tag, NULL);
     for (size_t i = 0; i < m->count && status == PQE_OK; i++) {
         status = file_in_use(store, m->names[i], &in_use, NULL);
         if (status == PQE_OK && in_use)
@@ -407,10 +423,14 @@ count_in_folder(pqe__store *store, const char *folder, uint64_t *orphans, pqe_er
     struct dirent *entry;
     pqe_status status = PQE_OK;
 
-    if (d == NULL) {
-        pqe__close_fd(&fd);
+    if (fd < 0 && (errno == ENOTDIR || errno == ELOOP)) {
         ++*orphans; /* not one of our directories */
         return PQE_OK;
+    }
+    if (d == NULL) {
+        status = pqe__fail_errno(err, errno, "cannot read bodies/");
+        pqe__close_fd(&fd);
+        return status;
     }
     while (status == PQE_OK && (entry = readdir(d)) != NULL) {
         uint8_t name[PQE__ID_SIZE];
@@ -433,6 +453,8 @@ pqe__body_count_orphans(pqe__store *store, uint64_t *orphans, pqe_error *err)
     pqe_status status = PQE_OK;
 
     *orphans = 0;
+    if (d == NULL && store->dir_fd >= 0)
+        return pqe__fail_errno(err, errno, "cannot read bodies/");
     while (d != NULL && status == PQE_OK && (entry = readdir(d)) != NULL)
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
             status = count_in_folder(store, entry->d_name, orphans, err);

@@ -2,6 +2,7 @@
 /* The database behind the index: connection settings, schema, prepared statements, error mapping. */
 #include "store/internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -69,6 +70,7 @@ pqe__db_damaged(pqe_error *err, const char *what)
 pqe_status
 pqe__db_fail(pqe__store *store, int rc, const char *what, pqe_error *err)
 {
+    int os = errno; /* SQLite's own account of it is not filled on every path */
     int native = store->db != NULL ? sqlite3_extended_errcode(store->db) : rc;
 
     switch (rc & 0xff) {
@@ -83,15 +85,21 @@ pqe__db_fail(pqe__store *store, int rc, const char *what, pqe_error *err)
     case SQLITE_READONLY:
     case SQLITE_PERM:
         return pqe__fail(err, PQE_E_READ_ONLY, PQE_ORIGIN_INDEX, native, "%s: the vault cannot be written", what);
+    case SQLITE_ERROR: /* also where memory runs out while the log is opened */
+    case SQLITE_INTERNAL:
+    case SQLITE_INTERRUPT:
+    case SQLITE_MISUSE:
     case SQLITE_IOERR:
     case SQLITE_CANTOPEN:
         if (store->db != NULL && sqlite3_system_errno(store->db) != 0)
-            return pqe__fail_errno(err, sqlite3_system_errno(store->db), what);
+            os = sqlite3_system_errno(store->db);
+        if (os != 0)
+            return pqe__fail_errno(err, os, what);
         return pqe__fail(err, PQE_E_IO, PQE_ORIGIN_INDEX, native, "%s: %s (code %d)", what, sqlite3_errstr(native),
                          native);
     default:
-        /* SQLITE_CORRUPT, NOTADB, SCHEMA, CONSTRAINT, MISMATCH, FORMAT, TOOBIG, and ERROR for a table that is not there:
-           queries are fixed, so only a file that is not what we wrote gives these. */
+        /* SQLITE_CORRUPT, NOTADB, SCHEMA, CONSTRAINT, MISMATCH, FORMAT, TOOBIG: queries are fixed, so only a file that is
+           not what we wrote gives these. A disk that fails to read is among them: SQLite calls that corrupt. */
         return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, native, "%s: the index is damaged (%s)", what,
                          sqlite3_errstr(rc));
     }
@@ -117,8 +125,11 @@ pqe__db_stmt(pqe__store *store, pqe__stmt which, pqe_status *status, pqe_error *
 pqe_status
 pqe__db_run(pqe__store *store, sqlite3_stmt *stmt, const char *what, pqe_error *err)
 {
-    int rc = sqlite3_step(stmt);
     pqe_status status = PQE_OK;
+    int rc;
+
+    errno = 0;
+    rc = sqlite3_step(stmt);
 
     if (rc != SQLITE_DONE)
         status = pqe__db_fail(store, rc == SQLITE_ROW ? SQLITE_CORRUPT : rc, what, err);

@@ -62,12 +62,14 @@ pqe_delete(pqe_vault *vault, const char *name_or_id, pqe_error *err)
     status = pqe__find(&txn, name_or_id, false, &old, err);
     if (status == PQE_OK)
         status = remove_artifact(&txn, &old, err);
-    if (status == PQE_OK) {
+    if (status == PQE_OK)
         status = pqe__txn_commit(&txn, &known, err);
-    } else {
-        if (old.row.allocation != NULL && !old.row.is_inline)
-            pqe__body_unmark(vault->store, old.row.file, true);
+    else
         pqe__txn_abort(&txn);
+    if (status != PQE_OK && known && old.row.allocation != NULL && !old.row.is_inline) {
+        pthread_mutex_lock(&vault->db_lock);
+        pqe__body_unmark(vault->store, old.row.file, true);
+        pthread_mutex_unlock(&vault->db_lock);
     }
     if (status == PQE_OK) {
         pqe__retired_settle(vault, &old, NULL);

@@ -9,7 +9,7 @@ printf x >content
 # Any UTF-8 of 1 to 1024 bytes is a name.
 long=$(printf '%01024d' 0)
 for name in "$long" "../../etc/passwd" "/" "." "a b" "tab	here" $'new\nline' $'\033[31mred\033[0m' $'\u202egnp' "ünïcødé 模型 🙂" \
-    "-" "--" "{}" "urn:pqc-enclave-art:00000000000000000000000000000000" "%s%n" "'\"\`\$(id)" '\' $'\x7f' $'\u009b1m'; do
+    "-" "--" "{}" "urn:pqc-enclave-art:0000" "%s%n" "'\"\`\$(id)" '\' $'\x7f' $'\u009b1m'; do
     ok put --kind credential --quiet -- "$name" content
     ok get -o copy -- "$name"
     same content copy

@@ -224,6 +224,8 @@ fitting(const failing *f, const outcome *o)
            tries to open it without making it, and reports that second error. */
         return o->status == PQE_E_NO_SPACE ||
                (o->status == PQE_E_IO && (f->call == SYS_fsync || f->call == SYS_fdatasync || f->call == SYS_openat));
+    if (f->call == SYS_pread64) /* a disk that fails to read: SQLite calls that corrupt */
+        return o->status == PQE_E_IO || o->status == PQE_E_TAMPERED;
     if (f->call == SYS_mmap)
         return o->status == PQE_E_NOMEM || o->status == PQE_E_IO;
     return o->status == PQE_E_IO;

@@ -4,6 +4,9 @@
  *
  *   memory_host DIR CONFIG MODE
  *
+ * MODE is lock, expire, core or core-fallback: which way the session ends, or that it is dumped while it runs. All but
+ * core force the fall-back of locked memory.
+ *
  * DIR holds what the test put there (contents, texts, the passphrase) and takes the vault, the key file and the record
  * of secrets. Before each wait one line says where it stands; a byte on standard input lets it go on. Everything that
  * this program itself held of keys and plaintext is wiped when it says so, so that what a dump holds afterwards was
@@ -29,8 +32,12 @@
 #define CONTENT_MAX ((size_t)1 << 20)
 #define TEXT_MAX 256
 
+/* Blocks of SHA3-256, so that libcrypto's hash context, in ordinary memory, holds none unfinished. */
+#define WHOLE_BLOCKS ((size_t)136 * 2168)
+
 typedef struct host {
     const char *dir, *config;
+    bool core; /* an ordinary core dump is to be taken */
     pqe_backend *backend;
     pqe_vault *vault;
     char name[TEXT_MAX], description[TEXT_MAX];
@@ -170,7 +177,7 @@ leave_open(host *h)
         exit(1);
     len = slurp(h->dir, "large.bin", content, CONTENT_MAX);
     OK(pqe_writer_open(h->vault, &o, &h->writer, err));
-    OK(pqe_writer_write(h->writer, content, len - 5, err));
+    OK(pqe_writer_write(h->writer, content, h->core ? WHOLE_BLOCKS : len - 5, err));
     OK(pqe_reader_open(h->vault, h->name, &h->reader, err));
     OK(pqe_reader_read(h->reader, content, 30000, &got, err));
     OK(pqe_reader_open(h->vault, "small", &h->small_reader, err));
@@ -348,11 +355,13 @@ do_job(void *arg)
 static void
 on_its_own(host *h, void (*job)(host *h))
 {
+    pthread_attr_t small; /* there are many of these stacks in a dump */
     pthread_t thread;
 
     h->job = job;
     sem_init(&h->done, 0, 0);
-    if (pthread_create(&thread, NULL, do_job, h) != 0)
+    if (pthread_attr_init(&small) != 0 || pthread_attr_setstacksize(&small, (size_t)512 << 10) != 0 ||
+        pthread_create(&thread, &small, do_job, h) != 0)
         exit(1);
     sem_wait(&h->done);
 }
@@ -369,7 +378,8 @@ main(int argc, char **argv)
     prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY); /* the dumper is not this program's parent */
     h.dir = argv[1];
     h.config = argv[2];
-    if (strcmp(argv[3], "auto") != 0)
+    h.core = strncmp(argv[3], "core", 4) == 0;
+    if (strcmp(argv[3], "core") != 0)
         pqe__secmem_set_mode(PQE__SECMEM_FALLBACK);
     snprintf(record, sizeof record, "%s/secrets", h.dir);
     recorder_start(record);
