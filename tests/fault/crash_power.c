@@ -107,7 +107,7 @@ typedef void (*body_fn)(power *w, const char *name, const char *where);
 static void
 each_body(power *w, const char *base, body_fn fn, const char *where)
 {
-    char top[PATH_MAX], path[PATH_MAX + NAME_MAX];
+    char top[PATH_MAX], path[PATH_MAX + NAME_MAX + 2];
     struct dirent *folder, *file;
     DIR *outer, *inner;
 
