@@ -35,6 +35,7 @@ pqe__aead_new(const uint8_t *key, size_t key_len, pqe__aead **out, pqe_error *er
         aead->ctx != NULL &&
             EVP_EncryptInit_ex2(aead->ctx, key_len == 32 ? l->aes_256_gcm : l->aes_128_gcm, key, NULL, NULL),
         "set an AES-GCM key", err);
+    pqe__wipe_stack(); /* libcrypto leaves words of the key schedule there */
     if (status != PQE_OK) {
         pqe__aead_free(&aead);
         return status;

@@ -85,7 +85,6 @@ pqe__db_fail(pqe__store *store, int rc, const char *what, pqe_error *err)
     case SQLITE_READONLY:
     case SQLITE_PERM:
         return pqe__fail(err, PQE_E_READ_ONLY, PQE_ORIGIN_INDEX, native, "%s: the vault cannot be written", what);
-    case SQLITE_ERROR: /* also where memory runs out while the log is opened */
     case SQLITE_INTERNAL:
     case SQLITE_INTERRUPT:
     case SQLITE_MISUSE:
@@ -93,12 +92,13 @@ pqe__db_fail(pqe__store *store, int rc, const char *what, pqe_error *err)
     case SQLITE_CANTOPEN:
         if (store->db != NULL && sqlite3_system_errno(store->db) != 0)
             os = sqlite3_system_errno(store->db);
-        if (os != 0)
+        /* A failed sync says nothing of what is on the disk: not even "no space" may promise that nothing changed. */
+        if (os != 0 && native != SQLITE_IOERR_FSYNC && native != SQLITE_IOERR_DIR_FSYNC)
             return pqe__fail_errno(err, os, what);
         return pqe__fail(err, PQE_E_IO, PQE_ORIGIN_INDEX, native, "%s: %s (code %d)", what, sqlite3_errstr(native),
                          native);
     default:
-        /* SQLITE_CORRUPT, NOTADB, SCHEMA, CONSTRAINT, MISMATCH, FORMAT, TOOBIG: queries are fixed, so only a file that is
+        /* SQLITE_CORRUPT, NOTADB, SCHEMA, ERROR, CONSTRAINT, MISMATCH, FORMAT, TOOBIG: queries are fixed, so only a file that is
            not what we wrote gives these. A disk that fails to read is among them: SQLite calls that corrupt. */
         return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, native, "%s: the index is damaged (%s)", what,
                          sqlite3_errstr(rc));

@@ -320,7 +320,12 @@ run_plain(pqe__store *store, pqe__stmt which, const char *what, pqe_error *err)
     pqe_status status;
     sqlite3_stmt *stmt = pqe__db_stmt(store, which, &status, err);
 
-    return stmt == NULL ? status : pqe__db_run(store, stmt, what, err);
+    if (stmt != NULL)
+        status = pqe__db_run(store, stmt, what, err);
+    /* These statements read no table: a plain error is SQLite's own, for example memory that ran out in the log. */
+    if (status == PQE_E_TAMPERED && (sqlite3_errcode(store->db) & 0xff) == SQLITE_ERROR)
+        status = pqe__fail(err, PQE_E_IO, PQE_ORIGIN_INDEX, SQLITE_ERROR, "%s: SQLite failed", what);
+    return status;
 }
 
 pqe_status
