@@ -35,10 +35,10 @@ typedef struct step {
 
 /* One history; in its course every kind of change follows others in the same session and in a new one. */
 static const step steps[] = {
-    {CREATE, 0, 0},  {PUT, 0, 1000},   {PUT, 1, 90000},  {PUT, 2, 80000}, {PUT, 1, 100000}, {PUT, 2, 500},
-    {PUT, 0, 70000}, {REMOVE, 1, 0},   {PUT, 3, 66000},  {ROTATE, 0, 0},  {PUT, 1, 90001},  {REOPEN, 0, 0},
-    {PUT, 4, 2000},  {REKEY, 0, 0},    {REMOVE, 4, 0},   {PUT, 0, 80001}, {REMOVE, 0, 0},   {REMOVE, 3, 0},
-    {REOPEN, 0, 0},  {PUT, 5, 100},    {REOPEN, 0, 0},
+    {CREATE, 0, 0},  {PUT, 0, 1000}, {PUT, 1, 90000}, {PUT, 2, 80000}, {PUT, 1, 100000}, {PUT, 2, 500},
+    {PUT, 0, 70000}, {REMOVE, 1, 0}, {PUT, 3, 66000}, {ROTATE, 0, 0},  {PUT, 1, 90001},  {REOPEN, 0, 0},
+    {PUT, 4, 2000},  {REKEY, 0, 0},  {REMOVE, 4, 0},  {PUT, 0, 80001}, {REMOVE, 0, 0},   {REMOVE, 3, 0},
+    {REOPEN, 0, 0},  {PUT, 5, 100},  {REOPEN, 0, 0},
 };
 #define STEPS (sizeof steps / sizeof steps[0])
 

@@ -19,9 +19,9 @@ void disk_free(disk *d);
 bool disk_follow(disk *d, const trace_stop *stop);
 
 typedef enum disk_image {
-    DISK_SYNCED,   /* entries and bytes as synced */
-    DISK_NAMES,    /* entries as they are, bytes as synced: data is written late */
-    DISK_BYTES,    /* entries as synced, bytes as they are: directories are written late */
+    DISK_SYNCED, /* entries and bytes as synced */
+    DISK_NAMES,  /* entries as they are, bytes as synced: data is written late */
+    DISK_BYTES,  /* entries as synced, bytes as they are: directories are written late */
     DISK_IMAGES
 } disk_image;
 

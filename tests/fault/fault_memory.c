@@ -242,8 +242,8 @@ static pqe_status
 put(const char *name, const uint8_t *data, size_t len, pqe_error *err)
 {
     const char *tags[] = {"one", "two"};
-    pqe_put_opts o = {.size = sizeof o, .name = name, .kind = PQE_KIND_OTHER, .description = "d", .tags = tags,
-                      .tag_count = 2};
+    pqe_put_opts o = {
+        .size = sizeof o, .name = name, .kind = PQE_KIND_OTHER, .description = "d", .tags = tags, .tag_count = 2};
     pqe_artifact *artifact = NULL;
     pqe_status status = pqe_put(world.p.vault, &o, data, len, &artifact, err);
 

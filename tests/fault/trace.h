@@ -13,7 +13,7 @@
 
 typedef struct trace_stop {
     pid_t child;
-    bool entry; /* before the call; otherwise after it */
+    bool entry;     /* before the call; otherwise after it */
     unsigned index; /* counts stops since trace_begin(), from 0 */
     uint64_t call, args[6];
     int64_t result; /* after the call: value, or -errno */

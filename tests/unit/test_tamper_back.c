@@ -175,7 +175,8 @@ find_tags(void *user, const pqe__entry *entry, pqe_error *err)
     return PQE_OK;
 }
 
-/* The tree has no key: whoever holds the disk can write a sound one. `lie` also puts its root into the head. */
+/* The tree has no key: whoever holds the disk can write a sound one. `lie` also puts its root into the head, as if by
+   the next commit. */
 static void
 take_out(int item, bool lie)
 {
@@ -196,6 +197,7 @@ take_out(int item, bool lie)
         assert_pqe_ok(pqe__tree_remove(store, head.index_root, t.tag[i], err));
     assert_pqe_ok(pqe__row_delete(store, t.rowid, err));
     head.artifact_count--;
+    head.generation++;
     if (lie) {
         pqe__head_encode_public(&head, bytes);
         assert_pqe_ok(pqe__store_put_head(store, bytes, len, tag, err));
@@ -264,6 +266,27 @@ test_damage_while_unlocked(void **state)
                              1, NULL, NULL),
                      PQE_E_TAMPERED);
     pqe_vault_close(&v);
+    pqe_backend_close(&b);
+}
+
+/* The same as in test_taken_out(), before the eyes of a session that knows the head before. */
+static void
+test_taken_out_while_unlocked(void **state)
+{
+    pqe_backend *b = bed_backend(&the_bed);
+    pqe_vault *v;
+
+    (void)state;
+    for (int lie = 0; lie < 2; lie++) {
+        bed_restore_index(&the_bed);
+        v = vault_open(the_bed.dir, b);
+        get_equals(v, "twin a", the_bed.items[ITEM_TWIN_A].content, 500);
+        take_out(ITEM_TWIN_A, lie);
+        assert_int_equal(get_status(v, "twin a"), PQE_E_TAMPERED);
+        assert_int_equal(get_status(v, "twin b"), PQE_E_TAMPERED);
+        assert_int_equal(pqe_delete(v, "twin b", NULL), PQE_E_TAMPERED);
+        pqe_vault_close(&v);
+    }
     pqe_backend_close(&b);
 }
 
@@ -353,10 +376,15 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_older_row),           cmocka_unit_test(test_older_row_with_entries),
-        cmocka_unit_test(test_older_tables),        cmocka_unit_test(test_older_index),
-        cmocka_unit_test(test_taken_out),           cmocka_unit_test(test_damage_while_unlocked),
-        cmocka_unit_test(test_back_while_unlocked), cmocka_unit_test(test_own_commit_taken_back),
+        cmocka_unit_test(test_older_row),
+        cmocka_unit_test(test_older_row_with_entries),
+        cmocka_unit_test(test_older_tables),
+        cmocka_unit_test(test_older_index),
+        cmocka_unit_test(test_taken_out),
+        cmocka_unit_test(test_damage_while_unlocked),
+        cmocka_unit_test(test_taken_out_while_unlocked),
+        cmocka_unit_test(test_back_while_unlocked),
+        cmocka_unit_test(test_own_commit_taken_back),
         cmocka_unit_test(test_fork_while_unlocked),
     };
 
