@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -48,7 +49,7 @@ typedef struct host {
     size_t held_len[2];
     struct {
         uint8_t seed[PQE__KEM_SEED_SIZE], secret[32];
-    } *own; /* in locked memory */
+    } * own; /* in locked memory */
     pqe__kem_key *own_key;
     uint8_t sealed[32 + PQE__HPKE_OVERHEAD];
     void (*job)(struct host *h);
@@ -125,21 +126,38 @@ open_vault(host *h)
     OK(pqe_vault_open(&vo, &h->vault, err));
 }
 
+/* Not from malloc: this program's memory is not to take the place of what the library freed. */
+static void *
+new_buffer(void)
+{
+    void *p = mmap(NULL, CONTENT_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (p == MAP_FAILED)
+        exit(1);
+    return p;
+}
+
+static void
+drop_buffer(void *p)
+{
+    explicit_bzero(p, CONTENT_MAX);
+    munmap(p, CONTENT_MAX);
+}
+
 static void
 put_file(host *h, const char *name, const char *file)
 {
     const char *tags[] = {h->description};
-    pqe_put_opts o = {.size = sizeof o, .name = name, .kind = PQE_KIND_CREDENTIAL, .description = h->description,
-                      .tags = tags, .tag_count = 1};
-    void *content = malloc(CONTENT_MAX);
-    size_t len;
-
-    if (content == NULL)
-        exit(1);
-    len = slurp(h->dir, file, content, CONTENT_MAX);
+    pqe_put_opts o = {.size = sizeof o,
+                      .name = name,
+                      .kind = PQE_KIND_CREDENTIAL,
+                      .description = h->description,
+                      .tags = tags,
+                      .tag_count = 1};
+    void *content = new_buffer();
+    size_t len = slurp(h->dir, file, content, CONTENT_MAX);
     OK(pqe_put(h->vault, &o, content, len, NULL, err));
-    explicit_bzero(content, CONTENT_MAX);
-    free(content);
+    drop_buffer(content);
 }
 
 static bool
@@ -170,20 +188,16 @@ static void
 leave_open(host *h)
 {
     pqe_put_opts o = {.size = sizeof o, .name = "under way", .kind = PQE_KIND_OTHER};
-    char *content = malloc(CONTENT_MAX);
-    size_t len, got;
+    void *content = new_buffer();
+    size_t len = slurp(h->dir, "large.bin", content, CONTENT_MAX), got;
 
-    if (content == NULL)
-        exit(1);
-    len = slurp(h->dir, "large.bin", content, CONTENT_MAX);
     OK(pqe_writer_open(h->vault, &o, &h->writer, err));
     OK(pqe_writer_write(h->writer, content, h->core ? WHOLE_BLOCKS : len - 5, err));
     OK(pqe_reader_open(h->vault, h->name, &h->reader, err));
     OK(pqe_reader_read(h->reader, content, 30000, &got, err));
     OK(pqe_reader_open(h->vault, "small", &h->small_reader, err));
     OK(pqe_reader_read(h->small_reader, content, 100, &got, err));
-    explicit_bzero(content, CONTENT_MAX);
-    free(content);
+    drop_buffer(content);
 }
 
 /* ---- jobs, each done in a thread of its own ---- */
@@ -282,7 +296,7 @@ show_grant_key(host *h)
 }
 
 /* The public calls go on after these and overwrite, most of the time, what they left on the stack. Like the public
- * calls, these two clear the registers when they are done. */
+ * calls, these clear the registers when they are done. */
 static void
 seal_only(host *h)
 {
@@ -300,9 +314,28 @@ open_only(host *h)
     pqe__wipe_registers();
 }
 
+static void
+encapsulate_only(host *h)
+{
+    OK(pqe__kem_encapsulate(h->own_key, NULL, h->sealed, h->own->secret, err));
+    pqe__wipe_registers();
+}
+
+static void
+decapsulate_only(host *h)
+{
+    OK(pqe__kem_decapsulate(h->own_key, h->sealed, PQE__KEM_CIPHERTEXT_SIZE, h->own->secret, err));
+    pqe__wipe_registers();
+}
+
 static void (*const work[])(host *h) = {
-    make, replace,     remove_one, rotate, reload,         rekey,     reload,    unlock_again, put_in_second_session,
-    get,  read_pieces, describe,   verify, show_grant_key, seal_only, open_only, leave_open,
+    make,       replace,          remove_one,
+    rotate,     reload,           rekey,
+    reload,     unlock_again,     put_in_second_session,
+    get,        read_pieces,      describe,
+    verify,     show_grant_key,   seal_only,
+    open_only,  encapsulate_only, decapsulate_only,
+    leave_open,
 };
 
 static void

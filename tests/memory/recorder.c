@@ -18,6 +18,9 @@
 
 #define PAGES_MAX 1024
 #define PAGE 4096u
+#define NAME_SIZE 63
+#define SECRET_MAX 256
+#define LINE_SIZE (NAME_SIZE + 1 + 2 * SECRET_MAX + 1)
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int log_fd = -1;
@@ -48,18 +51,20 @@ recorder_pages(const void ***out)
     return page_count;
 }
 
-/* One byte at a time and through volatile: no copy routine may leave the secret in a register or on the stack. */
+/* One byte at a time and through volatile, into a buffer that is not on the stack: recording must neither leave a copy
+ * of the secret anywhere nor cover up one that the library left. */
 static void
 record(const char *name, const void *secret, size_t len)
 {
     static const char digits[] = "0123456789abcdef";
+    static char line[LINE_SIZE];
     const volatile uint8_t *p = secret;
-    char line[64 + 2 * 256 + 2];
     size_t n = 0;
 
-    if (log_fd < 0 || len > 256)
+    if (log_fd < 0 || len > SECRET_MAX)
         return;
-    for (const char *s = name; *s != '\0' && n < 63; s++)
+    pthread_mutex_lock(&lock);
+    for (const char *s = name; *s != '\0' && n < NAME_SIZE; s++)
         line[n++] = *s == ' ' ? '-' : *s;
     line[n++] = ' ';
     for (size_t i = 0; i < len; i++) {
@@ -70,6 +75,7 @@ record(const char *name, const void *secret, size_t len)
     line[n++] = '\n';
     if (write(log_fd, line, n) != (ssize_t)n)
         _exit(3);
+    pthread_mutex_unlock(&lock);
 }
 
 #define WRAP(type, name, ...)                                                                                          \
