@@ -281,24 +281,13 @@ open_listing(int fd)
     return d;
 }
 
+/* As pqe__row_key_in_use(): a damaged index must not have a body removed that a row names. */
 static pqe_status
 file_in_use(pqe__store *store, const uint8_t name[PQE__ID_SIZE], bool *in_use, pqe_error *err)
 {
-    pqe_status status;
-    sqlite3_stmt *stmt = pqe__db_stmt(store, STMT_ROW_FILE_USED, &status, err);
-    int rc;
+    pqe_status status = pqe__db_any(store, STMT_ROW_FILE_USED, name, in_use, err);
 
-    *in_use = true;
-    if (stmt == NULL)
-        return status;
-    sqlite3_bind_blob(stmt, 1, name, PQE__ID_SIZE, SQLITE_STATIC);
-    rc = sqlite3_step(stmt);
-    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
-        status = pqe__db_fail(store, rc, "cannot read the index", err);
-    else
-        *in_use = rc == SQLITE_ROW;
-    sqlite3_reset(stmt);
-    return status;
+    return status == PQE_OK && !*in_use ? pqe__db_any(store, STMT_ROW_FILE_SCAN, name, in_use, err) : status;
 }
 
 /* A writer holds a lock on its file: one that can be locked belongs to nobody any more. */
@@ -438,7 +427,7 @@ count_in_folder(pqe__store *store, const char *folder, uint64_t *orphans, pqe_er
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         if (strlen(entry->d_name) == NAME_TEXT - 1 && pqe__hex_decode(entry->d_name, PQE__ID_SIZE, name))
-            status = file_in_use(store, name, &in_use, err);
+            status = pqe__db_any(store, STMT_ROW_FILE_USED, name, &in_use, err);
         *orphans += in_use ? 0 : 1;
     }
     closedir(d);

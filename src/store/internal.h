@@ -24,7 +24,9 @@ typedef enum pqe__stmt {
     STMT_ROW_DELETE,
     STMT_ROW_COUNT,
     STMT_ROW_KEY_USED,
+    STMT_ROW_KEY_SCAN,
     STMT_ROW_FILE_USED,
+    STMT_ROW_FILE_SCAN,
     STMT_SECRET_INSERT,
     STMT_SECRET_UPDATE,
     STMT_SECRET_FETCH,
@@ -67,6 +69,8 @@ pqe_status pqe__db_fail(pqe__store *store, int rc, const char *what, pqe_error *
 sqlite3_stmt *pqe__db_stmt(pqe__store *store, pqe__stmt which, pqe_status *status, pqe_error *err);
 /** Runs a statement that returns no row, then resets it. */
 pqe_status pqe__db_run(pqe__store *store, sqlite3_stmt *stmt, const char *what, pqe_error *err);
+/** Does the query find any row for an id? On failure *any is true. */
+pqe_status pqe__db_any(pqe__store *store, pqe__stmt which, const uint8_t id[PQE__ID_SIZE], bool *any, pqe_error *err);
 /** Copies a blob column of exactly `len` bytes; false if it is something else. */
 bool pqe__db_blob(sqlite3_stmt *stmt, int column, void *out, size_t len);
 pqe_status pqe__db_damaged(pqe_error *err, const char *what);

@@ -43,7 +43,9 @@ static const char *const queries[STMT_COUNT] = {
     [STMT_ROW_DELETE] = "DELETE FROM artifact WHERE id = ?1",
     [STMT_ROW_COUNT] = "SELECT count(*) FROM artifact",
     [STMT_ROW_KEY_USED] = "SELECT 1 FROM artifact WHERE key_id = ?1 LIMIT 1",
+    [STMT_ROW_KEY_SCAN] = "SELECT 1 FROM artifact NOT INDEXED WHERE key_id = ?1 LIMIT 1",
     [STMT_ROW_FILE_USED] = "SELECT 1 FROM artifact WHERE file = ?1 LIMIT 1",
+    [STMT_ROW_FILE_SCAN] = "SELECT 1 FROM artifact NOT INDEXED WHERE file = ?1 LIMIT 1",
     [STMT_SECRET_INSERT] = "INSERT INTO secret(key_id, sealed) VALUES(?1, ?2)",
     [STMT_SECRET_UPDATE] = "UPDATE secret SET sealed = ?1 WHERE id = ?2",
     [STMT_SECRET_FETCH] = "SELECT key_id, sealed FROM secret WHERE id = ?1",
@@ -135,6 +137,26 @@ pqe__db_run(pqe__store *store, sqlite3_stmt *stmt, const char *what, pqe_error *
         status = pqe__db_fail(store, rc == SQLITE_ROW ? SQLITE_CORRUPT : rc, what, err);
     sqlite3_reset(stmt);
     sqlite3_clear_bindings(stmt);
+    return status;
+}
+
+pqe_status
+pqe__db_any(pqe__store *store, pqe__stmt which, const uint8_t id[PQE__ID_SIZE], bool *any, pqe_error *err)
+{
+    pqe_status status;
+    sqlite3_stmt *stmt = pqe__db_stmt(store, which, &status, err);
+    int rc;
+
+    *any = true;
+    if (stmt == NULL)
+        return status;
+    sqlite3_bind_blob(stmt, 1, id, PQE__ID_SIZE, SQLITE_STATIC);
+    rc = sqlite3_step(stmt);
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+        status = pqe__db_fail(store, rc, "cannot read the index", err);
+    else
+        *any = rc == SQLITE_ROW;
+    sqlite3_reset(stmt);
     return status;
 }
 

@@ -59,8 +59,11 @@ pqe__store_close(pqe__store **store)
 void
 pqe__store_abandon(pqe__store **store)
 {
-    if (*store != NULL)
-        store_free(*store);
+    if (*store != NULL) {
+        pqe__close_fd(&(*store)->pending_fd);
+        pqe__close_fd(&(*store)->bodies_fd);
+        pqe__close_fd(&(*store)->dir_fd);
+    }
     *store = NULL;
 }
 

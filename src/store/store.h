@@ -27,7 +27,8 @@ void pqe__store_destroy(pqe__store **store);
 /** `read_only` is also chosen by the store itself where the media allow no writing. */
 pqe_status pqe__store_open(const char *dir, bool read_only, uint32_t busy_ms, pqe__store **out, pqe_error *err);
 void pqe__store_close(pqe__store **store);
-/** In a forked child: frees memory but leaves the database connection alone (SQLite forbids its use there). */
+/** In a forked child: closes descriptors and leaves the rest alone, the database connection (SQLite forbids its use
+ *  there) and what threads of the parent may have been changing when it forked. */
 void pqe__store_abandon(pqe__store **store);
 bool pqe__store_read_only(const pqe__store *store);
 

@@ -62,7 +62,9 @@ pqe_reader_close(pqe_reader **reader)
         return;
     r = *reader;
     pqe__handle_remove(&r->handle);
-    reader_drop_keys(&r->handle); /* knows itself what a forked child must leave alone */
+    /* In a forked child another thread may have been reading when the parent forked. */
+    if (r->handle.owner == 0 || pqe__owner_is_here(r->handle.owner))
+        reader_drop_keys(&r->handle);
     pqe__close_fd(&r->fd);
     free(r->inline_body);
     pqe_artifact_free(&r->artifact);

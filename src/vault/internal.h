@@ -107,6 +107,8 @@ void pqe__session_leave(pqe_vault *vault);
 uint64_t pqe__session_check_expiry(pqe_vault *vault, bool end_now);
 /** For the watcher: as above without waiting for anybody; asks to be called again soon where it could not end it. */
 uint64_t pqe__session_try_expire(pqe_vault *vault);
+/** For closing: ends the session and waits until the backend has dropped its key too. */
+void pqe__session_end(pqe_vault *vault);
 /** Installs a session (consumed) and has the watcher end it. */
 void pqe__session_start(pqe_vault *vault, pqe__session *session, uint32_t ttl_seconds);
 void pqe__session_free(pqe_backend *backend, pqe__session **session);

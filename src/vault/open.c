@@ -109,20 +109,21 @@ pqe_vault_close(pqe_vault **vault)
     if (vault == NULL || *vault == NULL)
         return;
     v = *vault;
-    if (pqe__owner_is_here(v->owner)) {
-        pqe__watcher_remove(v);
-        pqe__session_check_expiry(v, true);
-        orphan_handles(v);
-        pqe__store_close(&v->store);
-        pthread_rwlock_destroy(&v->key_lock);
-        pthread_mutex_destroy(&v->list_lock);
-        pthread_mutex_destroy(&v->db_lock);
-    } else {
-        orphan_handles(v);
-        pqe__store_abandon(&v->store); /* keys are not mapped here, the session's other memory goes with the process */
-    }
-    free(v);
     *vault = NULL;
+    if (!pqe__owner_is_here(v->owner)) {
+        /* Threads of the parent may have been changing the rest when it forked, and a fork is no moment: some pages are
+           older than others. It goes with the process; keys are not mapped here. */
+        pqe__store_abandon(&v->store);
+        return;
+    }
+    pqe__watcher_remove(v);
+    pqe__session_end(v);
+    orphan_handles(v);
+    pqe__store_close(&v->store);
+    pthread_rwlock_destroy(&v->key_lock);
+    pthread_mutex_destroy(&v->list_lock);
+    pthread_mutex_destroy(&v->db_lock);
+    free(v);
 }
 
 static pqe_status

@@ -310,9 +310,11 @@ pqe__session_try_expire(pqe_vault *vault)
 uint64_t
 pqe__session_check_expiry(pqe_vault *vault, bool end_now)
 {
-    uint64_t now = pqe__boottime_ns(), left = 0;
+    uint64_t now, left = 0;
+    bool stale;
 
     pthread_rwlock_rdlock(&vault->key_lock);
+    now = pqe__boottime_ns(); /* not before the session began that is looked at */
     if (vault->session != NULL && vault->session->expires_ns > now)
         left = vault->session->expires_ns - now;
     pthread_rwlock_unlock(&vault->key_lock);
@@ -322,10 +324,23 @@ pqe__session_check_expiry(pqe_vault *vault, bool end_now)
     pthread_mutex_lock(&vault->list_lock);
     /* Another thread may have started a new session since. */
     if (vault->session != NULL && (end_now || vault->session->expires_ns <= pqe__boottime_ns()))
-        end_session(vault, true);
+        end_session(vault, false);
+    stale = vault->stale_key != NULL;
     pthread_mutex_unlock(&vault->list_lock);
     pthread_rwlock_unlock(&vault->key_lock);
+    if (stale)
+        pqe__watcher_add(vault); /* which tries again */
     return 0;
+}
+
+void
+pqe__session_end(pqe_vault *vault)
+{
+    pthread_rwlock_wrlock(&vault->key_lock);
+    pthread_mutex_lock(&vault->list_lock);
+    end_session(vault, true);
+    pthread_mutex_unlock(&vault->list_lock);
+    pthread_rwlock_unlock(&vault->key_lock);
 }
 
 pqe_status
@@ -353,7 +368,7 @@ pqe__session_start(pqe_vault *vault, pqe__session *session, uint32_t ttl_seconds
 
     pthread_rwlock_wrlock(&vault->key_lock);
     pthread_mutex_lock(&vault->list_lock);
-    end_session(vault, true);
+    end_session(vault, false);
     session->expires_ns = pqe__boottime_ns() + (uint64_t)ttl * 1000000000u;
     vault->session = session;
     pthread_mutex_unlock(&vault->list_lock);
@@ -380,13 +395,11 @@ void
 pqe__handle_remove(pqe__handle *handle)
 {
     pqe_vault *vault = handle->vault;
-    /* In a forked child the lock may be held for ever by a thread that is not there; nobody else has the list either. */
-    bool here = pqe__owner_is_here(handle->owner);
 
-    if (vault == NULL)
+    /* In a forked child the list is left alone: its lock may be held by a thread that is not there. */
+    if (vault == NULL || !pqe__owner_is_here(handle->owner))
         return;
-    if (here)
-        pthread_mutex_lock(&vault->list_lock);
+    pthread_mutex_lock(&vault->list_lock);
     if (handle->prev != NULL)
         handle->prev->next = handle->next;
     else
@@ -394,8 +407,7 @@ pqe__handle_remove(pqe__handle *handle)
     if (handle->next != NULL)
         handle->next->prev = handle->prev;
     handle->vault = NULL;
-    if (here)
-        pthread_mutex_unlock(&vault->list_lock);
+    pthread_mutex_unlock(&vault->list_lock);
 }
 
 /* ---- public ---- */
