@@ -217,6 +217,7 @@ static struct {
     char base[PATH_MAX], fresh[PATH_MAX], fresh_key[PATH_MAX + 32], config[PATH_MAX + 32];
     vault_pair p;
     uint8_t *small, *large;
+    bool cold; /* libcrypto may be spoilt after a failure */
 } world;
 
 typedef struct operation {
@@ -374,6 +375,17 @@ run_grant_key(pqe_error *err)
     return pqe_grant_public_key(world.p.vault, pem, sizeof pem, &len, err);
 }
 
+/* A handle whose unlock failed is as good as before: no transaction is left open in it. */
+static void
+use_again(pqe_vault *vault)
+{
+    pqe_put_opts o = {.size = sizeof o, .name = "inline", .kind = PQE_KIND_OTHER};
+
+    faults.armed = false;
+    must(pqe_vault_unlock(vault, 0, err));
+    must(pqe_put(vault, &o, world.small, INLINE_LEN, NULL, err));
+}
+
 /* Opens what is there, or what it makes; closes again. */
 static pqe_status
 open_and_close(const char *config, const char *dir, bool create, pqe_error *err)
@@ -388,6 +400,8 @@ open_and_close(const char *config, const char *dir, bool create, pqe_error *err)
         status = pqe_vault_open(&o, &vault, err);
     if (status == PQE_OK && !create)
         status = pqe_vault_unlock(vault, 0, err);
+    if (status != PQE_OK && vault != NULL && !world.cold)
+        use_again(vault);
     pqe_vault_close(&vault);
     pqe_backend_close(&backend);
     return status;
@@ -554,7 +568,9 @@ try_cold(unsigned at)
     if ((child = fork()) == 0) {
         const operation cold = {"first use", nothing, run_open, nothing};
         pqe_error err = {0};
-        pqe_status s = run_with_fault(&cold, HEAP, at, false, &err);
+        pqe_status s;
+        world.cold = true;
+        s = run_with_fault(&cold, HEAP, at, false, &err);
         if (faults.seen <= at)
             _exit(2);
         if (s != PQE_OK && !fitting(HEAP, s, &err))

@@ -472,6 +472,7 @@ test_damage(void **state)
         {"UPDATE entry SET digest = zeroblob(31) WHERE tag = (SELECT min(tag) FROM entry)", true},
         {"UPDATE entry SET kind = 4", true},
         {"UPDATE entry SET kind = 0", true},
+        {"UPDATE entry SET kind = kind + 256", true}, /* the digest takes one byte of it */
         {"INSERT INTO entry VALUES(x'00000000000000000000000000000000000000000000000000000000000000aa', 1, "
          "zeroblob(32), 1)",
          true},
@@ -518,6 +519,35 @@ test_damage(void **state)
     close_store(&store);
 }
 
+/* Nodes that are not as we write them, though the root vouches for their bytes: a second line of defence. */
+static void
+test_malformed_nodes(void **state)
+{
+    static const size_t lengths[] = {0, 1, 7, 9, 39, 41, 8 + 64 * DIGEST + 1};
+    static uint8_t bytes[8 + 65 * DIGEST];
+    uint8_t root[DIGEST], tag[TAG] = {0}, digest_input[2 + sizeof bytes] = {0x01, 0};
+    pqe__store *store = open_store(root);
+
+    (void)state;
+    bytes[7] = 1; /* one child, the first: 40 bytes are right */
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        pqe_status status;
+        bool found = true;
+        pqe__entry out;
+        sqlite3_stmt *stmt = pqe__db_stmt(store, STMT_NODE_PUT, &status, NULL);
+        assert_non_null(stmt);
+        sqlite3_bind_int64(stmt, 1, 0);
+        sqlite3_bind_blob(stmt, 2, bytes, (int)lengths[i], SQLITE_STATIC);
+        assert_pqe_ok(pqe__db_run(store, stmt, "test", err));
+        memcpy(digest_input + 2, bytes, lengths[i]);
+        sha256(digest_input, 2 + lengths[i], root);
+        tag[0] = 0xff; /* under a child that the map does not show */
+        assert_int_equal(pqe__tree_lookup(store, root, tag, &found, &out, NULL), PQE_E_TAMPERED);
+        assert_false(found);
+    }
+    close_store(&store);
+}
+
 int
 main(void)
 {
@@ -527,6 +557,7 @@ main(void)
         cmocka_unit_test(test_what_the_root_covers),
         cmocka_unit_test(test_wrong_root),
         cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_malformed_nodes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -108,8 +108,8 @@ relock(pqe_vault *v)
     assert_pqe_ok(pqe_vault_unlock(v, 0, err));
 }
 
-void
-bed_make(bed *b)
+static void
+make_once(bed *b)
 {
     static const int first[] = {ITEM_EMPTY, ITEM_TWIN_A, ITEM_FILE_A, ITEM_PAGES, ITEM_OLD, ITEM_OLD_FILE, ITEM_GONE};
     pqe_backend *backend;
@@ -144,6 +144,19 @@ bed_make(bed *b)
     pqe_backend_close(&backend);
     b->index = file_read(scratch_path(b->clean, "index.db"), &b->index_len);
     bed_restore(b);
+}
+
+/* Tests expect that damage to one artifact's entries leaves the others' provable: no two entries may share a bucket,
+   the first 18 bits of a tag. They seldom do. */
+void
+bed_make(bed *b)
+{
+    make_once(b);
+    while (bed_sql_int(b, "SELECT count(*) - count(DISTINCT substr(tag, 1, 2)) FROM entry") != 0) {
+        bed_free(b);
+        make_once(b);
+    }
+    bed_restore(b); /* the question left files beside the index */
 }
 
 void

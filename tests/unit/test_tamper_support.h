@@ -66,6 +66,11 @@ void bed_restore(const bed *b);
 void bed_restore_index(const bed *b);
 bool bed_has(const bed *b, int item);
 
+/** SQL for a blob with its `n`-th byte (from 1) changed, whatever it was. */
+#define SQL_CHANGED(blob, n)                                                                                           \
+    "CAST(substr(" blob ", 1, " #n " - 1) || CASE hex(substr(" blob ", " #n ", 1)) WHEN '00' THEN x'01' ELSE x'00' "   \
+    "END || substr(" blob ", " #n " + 1) AS BLOB)"
+
 /* Flags of bed_probe(). */
 #define PROBE_ANY_STATE 1u /* an older committed state, as a whole, is a right answer too */
 #define PROBE_CHANGE 2u    /* also put and delete; the directory is different afterwards */

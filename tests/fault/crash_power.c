@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Power cuts, simulated: while a traced process makes a vault and then puts, replaces, removes, rotates and rekeys, the
+ * test keeps account of what has been synced. After every system call that changes files it makes the tree that a power
+ * cut could leave there and opens it: what was acknowledged must be there, what was not, wholly there or wholly absent.
+ * A missing fsync of a file, of the log or of a directory shows here and in no test that only kills.
+ *
+ * The body of a removed artifact may stay as an orphan, and is counted: where a file system makes the removal of a mark
+ * durable before that of the body, which happened first, nothing tells of it any more. A body that never was an
+ * artifact's must not stay.
+ *
+ * Short form: after some calls. PQE_BEDS=1: after each.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fault/common.h"
+#include "fault/disk.h"
+#include "unit/support.h"
+
+typedef enum action { CREATE, PUT, REMOVE, ROTATE, REKEY, REOPEN } action;
+
+typedef struct step {
+    action action;
+    unsigned name;
+    size_t len;
+} step;
+
+/* One history; in its course every kind of change follows others in the same session and in a new one. */
+static const step steps[] = {
+    {CREATE, 0, 0},  {PUT, 0, 1000}, {PUT, 1, 90000}, {PUT, 2, 80000}, {PUT, 1, 100000}, {PUT, 2, 500},
+    {PUT, 0, 70000}, {REMOVE, 1, 0}, {PUT, 3, 66000}, {ROTATE, 0, 0},  {PUT, 1, 90001},  {REOPEN, 0, 0},
+    {PUT, 4, 2000},  {REKEY, 0, 0},  {REMOVE, 4, 0},  {PUT, 0, 80001}, {REMOVE, 0, 0},   {REMOVE, 3, 0},
+    {REOPEN, 0, 0},  {PUT, 5, 100},  {REOPEN, 0, 0},
+};
+#define STEPS (sizeof steps / sizeof steps[0])
+
+#define BODIES_MAX 64
+
+typedef struct power {
+    char base[PATH_MAX], image[PATH_MAX];
+    model states[STEPS + 1]; /* states[n]: after n steps */
+    volatile unsigned *acknowledged;
+    disk *disk;
+    unsigned checked, with_orphans, skipped, every;
+    unsigned listed; /* steps after which `bodies` was brought up to date */
+    size_t body_count;
+    char bodies[BODIES_MAX][NAME_MAX + 1]; /* every body that ever belonged to an artifact */
+} power;
+
+/* ---- the traced child ---- */
+
+static void
+perform(const char *base, const step *s, size_t number, vault_pair *p)
+{
+    pqe_rotate_opts o = {.size = sizeof o, .rekey = s->action == REKEY};
+    char name[32];
+
+    model_name(0, s->name, name);
+    switch (s->action) {
+    case CREATE:
+        base_create(base, p);
+        break;
+    case PUT:
+        must(put_seeded(p->vault, name, s->len, (uint32_t)number, err));
+        break;
+    case REMOVE:
+        must(pqe_delete(p->vault, name, err));
+        break;
+    case ROTATE:
+    case REKEY:
+        must(pqe_rotate(p->vault, &o, err));
+        break;
+    case REOPEN:
+        base_close(p);
+        base_open(base, p);
+        break;
+    }
+}
+
+static void
+child_body(void *arg)
+{
+    power *w = arg;
+    vault_pair p = {NULL, NULL};
+
+    trace_begin();
+    for (size_t i = 0; i < STEPS; i++) {
+        perform(w->base, &steps[i], i, &p);
+        *w->acknowledged = (unsigned)i + 1;
+    }
+    base_close(&p);
+    trace_end();
+}
+
+/* ---- bodies ---- */
+
+typedef void (*body_fn)(power *w, const char *name, const char *where);
+
+static void
+each_body(power *w, const char *base, body_fn fn, const char *where)
+{
+    char top[PATH_MAX], path[PATH_MAX + NAME_MAX + 2];
+    struct dirent *folder, *file;
+    DIR *outer, *inner;
+
+    snprintf(top, sizeof top, "%s", path_in(base, "vault/bodies"));
+    if ((outer = opendir(top)) == NULL)
+        die("%s: cannot list bodies/", where);
+    while ((folder = readdir(outer)) != NULL) {
+        if (folder->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof path, "%s/%s", top, folder->d_name);
+        inner = opendir(path);
+        while (inner != NULL && (file = readdir(inner)) != NULL)
+            if (file->d_name[0] != '.')
+                fn(w, file->d_name, where);
+        if (inner != NULL)
+            closedir(inner);
+    }
+    closedir(outer);
+}
+
+static bool
+is_known(const power *w, const char *name)
+{
+    for (size_t i = 0; i < w->body_count; i++)
+        if (strcmp(w->bodies[i], name) == 0)
+            return true;
+    return false;
+}
+
+static void
+remember_body(power *w, const char *name, const char *where)
+{
+    if (is_known(w, name))
+        return;
+    if (w->body_count == BODIES_MAX)
+        die("%s: too many bodies", where);
+    snprintf(w->bodies[w->body_count++], NAME_MAX + 1, "%s", name);
+}
+
+static void
+require_known(power *w, const char *name, const char *where)
+{
+    if (!is_known(w, name))
+        die("%s: the body of a put that did not happen stays (%s)", where, name);
+}
+
+/* ---- the tracer ---- */
+
+static void
+check_images(power *w, const trace_stop *stop)
+{
+    static const char *const names[DISK_IMAGES] = {"all unsynced lost", "unsynced bytes lost", "unsynced names lost"};
+    unsigned n = *w->acknowledged;
+    uint64_t orphans;
+    char where[160];
+
+    for (int i = 0; i < DISK_IMAGES; i++) {
+        snprintf(where, sizeof where, "power cut after %u of %zu steps, after %s (stop %u), %s", n, STEPS,
+                 trace_call_name(stop->call), stop->index, names[i]);
+        tree_remove(w->image);
+        disk_make(w->disk, (disk_image)i, w->image);
+        if (!check_base_orphans(w->image, &w->states[n], n < STEPS ? &w->states[n + 1] : NULL, &orphans, where))
+            each_body(w, w->image, require_known, where);
+        w->with_orphans += orphans != 0;
+        w->checked++;
+    }
+}
+
+static trace_verdict
+at_stop(void *user, const trace_stop *stop, int *error)
+{
+    power *w = user;
+
+    (void)error;
+    /* Before the vault has been acknowledged there need not be one. */
+    if (!disk_follow(w->disk, stop) || *w->acknowledged == 0)
+        return TRACE_GO;
+    if (*w->acknowledged != w->listed)
+        each_body(w, w->base, remember_body, "the vault itself");
+    w->listed = *w->acknowledged;
+    if (w->skipped++ % w->every == 0)
+        check_images(w, stop);
+    return TRACE_GO;
+}
+
+/* ---- making a vault ---- */
+
+/* Vault and key file in directories of their own, as they usually are: syncing one does not help the other. */
+static void
+open_apart(const char *root, bool create)
+{
+    char config[PATH_MAX + 32];
+    pqe_vault_opts o = {.size = sizeof o, .dir = path_in(root, "data/vault"), .create = create};
+    vault_pair p = {NULL, NULL};
+
+    snprintf(config, sizeof config, "file:key-file=%s/config/key", root);
+    must(pqe_backend_open(config, NULL, &p.backend, err));
+    o.backend = p.backend;
+    must(pqe_vault_open(&o, &p.vault, err));
+    if (!create)
+        must(pqe_vault_unlock(p.vault, 0, err));
+    base_close(&p);
+}
+
+static void
+create_body(void *arg)
+{
+    const power *w = arg;
+
+    trace_begin();
+    open_apart(w->base, true);
+    trace_end();
+}
+
+static trace_verdict
+only_follow(void *user, const trace_stop *stop, int *error)
+{
+    const power *w = user;
+
+    (void)error;
+    disk_follow(w->disk, stop);
+    return TRACE_GO;
+}
+
+static void
+check_creation(power *w)
+{
+    int status;
+
+    if (mkdir(w->base, 0700) != 0 || mkdir(path_in(w->base, "data"), 0700) != 0 ||
+        mkdir(path_in(w->base, "config"), 0700) != 0)
+        die("mkdir: %s", strerror(errno));
+    w->disk = disk_new(w->base);
+    status = trace_run(create_body, w, only_follow, w);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        die("the traced creation failed (%x, see above)", (unsigned)status);
+    for (int i = 0; i < DISK_IMAGES; i++) {
+        struct stat st;
+        tree_remove(w->image);
+        disk_make(w->disk, (disk_image)i, w->image);
+        if (lstat(path_in(w->image, "data/vault/index.db"), &st) != 0 ||
+            lstat(path_in(w->image, "config/key"), &st) != 0)
+            die("power cut after a vault was made: %s is not there",
+                lstat(path_in(w->image, "config/key"), &st) != 0 ? "its key file" : "the vault");
+        open_apart(w->image, false);
+    }
+    disk_free(w->disk);
+    tree_remove(w->base);
+}
+
+/* ---- main ---- */
+
+static void
+plan(power *w)
+{
+    memset(w->states, 0, sizeof w->states);
+    for (size_t i = 0; i < STEPS; i++) {
+        const step *s = &steps[i];
+        w->states[i + 1] = w->states[i];
+        if (s->action == PUT)
+            w->states[i + 1].names[s->name] = (content){true, s->len, (uint32_t)i};
+        else if (s->action == REMOVE)
+            w->states[i + 1].names[s->name] = (content){false, 0, 0};
+    }
+}
+
+int
+main(void)
+{
+    const char *why;
+    char *scratch;
+    double start = seconds_now();
+    power w = {.every = long_form() ? 1 : sanitized() ? 17 : 5};
+    uint64_t seed;
+    int status;
+
+    if (!trace_available(&why)) {
+        printf("skipped: %s\n", why);
+        return SKIP;
+    }
+    seed = seed_from_environment();
+    scratch = scratch_make();
+    snprintf(w.base, sizeof w.base, "%s/base", scratch);
+    snprintf(w.image, sizeof w.image, "%s/image", scratch);
+    w.skipped = draw(&seed, w.every);
+    w.acknowledged = mmap(NULL, sizeof *w.acknowledged, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (w.acknowledged == MAP_FAILED)
+        die("out of memory");
+    check_creation(&w);
+    if (mkdir(w.base, 0700) != 0)
+        die("mkdir: %s", strerror(errno));
+    plan(&w);
+    w.disk = disk_new(w.base);
+    status = trace_run(child_body, &w, at_stop, &w);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || *w.acknowledged != STEPS)
+        die("the traced process failed (%x, see above)", (unsigned)status);
+    check_base(w.base, &w.states[STEPS], NULL, "at the end");
+    printf("%zu steps, %u changes to the file system, %u images opened, %u of them with orphans; %.1f s\n", STEPS,
+           w.skipped, w.checked, w.with_orphans, seconds_now() - start);
+    disk_free(w.disk);
+    munmap((void *)(uintptr_t)w.acknowledged, sizeof *w.acknowledged);
+    scratch_remove(scratch);
+    return 0;
+}
