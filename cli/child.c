@@ -100,6 +100,8 @@ cli_child_run(char **argv, const int *keep, size_t keep_count, int *errnum)
     if (pid == 0)
         child(argv, keep, keep_count, report[1]);
     *errnum = errno;
+    for (size_t i = 0; i < keep_count; i++)
+        close(keep[i]);
     close(report[1]);
     if (pid < 0) {
         close(report[0]);
@@ -110,8 +112,6 @@ cli_child_run(char **argv, const int *keep, size_t keep_count, int *errnum)
         n = read(report[0], errnum, sizeof *errnum);
     while (n < 0 && errno == EINTR);
     close(report[0]);
-    for (size_t i = 0; i < keep_count; i++)
-        close(keep[i]);
     status = wait_for(pid);
     return n == (ssize_t)sizeof *errnum ? -1 : status;
 }

@@ -2,7 +2,7 @@
 /*
  * Body files: bodies/<2 hex>/<32 hex>, immutable, under random local names that come from no input.
  *
- * pending/<name> is a body being written, locked (flock) by its writer. pending/<name>.m marks a name whose presence
+ * pending/<name> is a body being written, locked (flock) by its writer. pending/<name>.<mark> marks a name whose presence
  * in bodies/ is about to change: it is made durable before the transaction that adds or drops the row commits, and
  * removed afterwards. What a dead process leaves there is settled by the next writer, inside a write transaction, by
  * asking the index whether the name is in use.
@@ -26,7 +26,7 @@
 
 #define NAME_TEXT (2 * PQE__ID_SIZE + 1)
 #define PATH_TEXT (3 + NAME_TEXT)
-#define MARK_TEXT (NAME_TEXT + 2)
+#define MARK_TEXT (NAME_TEXT + 1 + 2 * PQE__MARK_SIZE)
 
 static void
 body_path(const uint8_t name[PQE__ID_SIZE], char out[PATH_TEXT])
@@ -37,10 +37,11 @@ body_path(const uint8_t name[PQE__ID_SIZE], char out[PATH_TEXT])
 }
 
 static void
-mark_path(const uint8_t name[PQE__ID_SIZE], char out[MARK_TEXT])
+mark_path(const uint8_t name[PQE__ID_SIZE], const uint8_t mark[PQE__MARK_SIZE], char out[MARK_TEXT])
 {
     pqe__hex_encode(name, PQE__ID_SIZE, out);
-    memcpy(out + NAME_TEXT - 1, ".m", 3);
+    out[NAME_TEXT - 1] = '.';
+    pqe__hex_encode(mark, PQE__MARK_SIZE, out + NAME_TEXT);
 }
 
 static pqe__memory_body *
@@ -113,13 +114,16 @@ pqe__body_create(pqe__store *store, pqe__body_file *out, pqe_error *err)
 }
 
 static pqe_status
-make_mark(pqe__store *store, const uint8_t name[PQE__ID_SIZE], pqe_error *err)
+make_mark(pqe__store *store, const uint8_t name[PQE__ID_SIZE], uint8_t mark[PQE__MARK_SIZE], pqe_error *err)
 {
-    char mark[MARK_TEXT];
+    char path[MARK_TEXT];
     int fd;
+    pqe_status status = pqe__random(mark, PQE__MARK_SIZE, err);
 
-    mark_path(name, mark);
-    fd = openat(store->pending_fd, mark, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    if (status != PQE_OK)
+        return status;
+    mark_path(name, mark, path);
+    fd = openat(store->pending_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return pqe__fail_errno(err, errno, "cannot make a mark in pending/");
     close(fd);
@@ -177,7 +181,7 @@ pqe__body_publish(pqe__store *store, pqe__body_file *file, pqe_error *err)
         file->published = status == PQE_OK;
         return status;
     }
-    if ((status = make_mark(store, file->name, err)) != PQE_OK)
+    if ((status = make_mark(store, file->name, file->mark, err)) != PQE_OK)
         return status;
     file->published = true; /* from here on there may be something to take back */
     return move_into_place(store, file->name, err);
@@ -189,7 +193,7 @@ pqe__body_discard(pqe__store *store, pqe__body_file *file)
     char name[NAME_TEXT];
 
     if (file->published)
-        pqe__body_unmark(store, file->name, false);
+        pqe__body_unmark(store, file->name, file->mark, false);
     if (file->fd >= 0 && store->dir_fd >= 0) {
         pqe__hex_encode(file->name, PQE__ID_SIZE, name);
         unlinkat(store->pending_fd, name, 0);
@@ -202,7 +206,7 @@ void
 pqe__body_settle(pqe__store *store, pqe__body_file *file)
 {
     if (file->published)
-        pqe__body_unmark(store, file->name, true);
+        pqe__body_unmark(store, file->name, file->mark, true);
     pqe__close_fd(&file->fd);
     file->published = false;
 }
@@ -210,15 +214,15 @@ pqe__body_settle(pqe__store *store, pqe__body_file *file)
 /* ---- removing ---- */
 
 pqe_status
-pqe__body_mark(pqe__store *store, const uint8_t name[PQE__ID_SIZE], pqe_error *err)
+pqe__body_mark(pqe__store *store, const uint8_t name[PQE__ID_SIZE], uint8_t mark[PQE__MARK_SIZE], pqe_error *err)
 {
-    return store->dir_fd < 0 ? PQE_OK : make_mark(store, name, err);
+    return store->dir_fd < 0 ? PQE_OK : make_mark(store, name, mark, err);
 }
 
 void
-pqe__body_unmark(pqe__store *store, const uint8_t name[PQE__ID_SIZE], bool keep)
+pqe__body_unmark(pqe__store *store, const uint8_t name[PQE__ID_SIZE], const uint8_t mark[PQE__MARK_SIZE], bool keep)
 {
-    char path[PATH_TEXT], mark[MARK_TEXT];
+    char path[PATH_TEXT], mark_file[MARK_TEXT];
 
     if (store->dir_fd < 0) {
         if (!keep)
@@ -226,10 +230,10 @@ pqe__body_unmark(pqe__store *store, const uint8_t name[PQE__ID_SIZE], bool keep)
         return;
     }
     body_path(name, path);
-    mark_path(name, mark);
+    mark_path(name, mark, mark_file);
     if (!keep && unlinkat(store->bodies_fd, path, 0) != 0 && errno != ENOENT)
         return; /* the mark stays, so that the next collection tries again */
-    unlinkat(store->pending_fd, mark, 0);
+    unlinkat(store->pending_fd, mark_file, 0);
 }
 
 /* ---- reading ---- */
@@ -303,24 +307,28 @@ remove_if_dead(pqe__store *store, const char *file)
     close(fd);
 }
 
-/* Marks found in pending/, and what the index says of their names. */
+/* A mark found in pending/. */
+typedef struct found_mark {
+    uint8_t name[PQE__ID_SIZE], mark[PQE__MARK_SIZE];
+} found_mark;
+
 typedef struct marks {
-    uint8_t (*names)[PQE__ID_SIZE];
+    found_mark *list;
     size_t count, capacity;
 } marks;
 
 static bool
-marks_add(marks *m, const uint8_t name[PQE__ID_SIZE])
+marks_add(marks *m, const found_mark *mark)
 {
     if (m->count == m->capacity) {
         size_t capacity = m->capacity != 0 ? 2 * m->capacity : 16;
-        void *grown = reallocarray(m->names, capacity, sizeof *m->names);
+        void *grown = reallocarray(m->list, capacity, sizeof *m->list);
         if (grown == NULL)
             return false;
-        m->names = grown;
+        m->list = grown;
         m->capacity = capacity;
     }
-    memcpy(m->names[m->count++], name, PQE__ID_SIZE);
+    m->list[m->count++] = *mark;
     return true;
 }
 
@@ -332,14 +340,14 @@ sweep_pending(pqe__store *store, marks *found)
     struct dirent *entry;
 
     while (d != NULL && (entry = readdir(d)) != NULL) {
-        uint8_t name[PQE__ID_SIZE];
+        found_mark m;
         size_t len = strlen(entry->d_name);
-        bool mark = len == MARK_TEXT - 1 && strcmp(entry->d_name + NAME_TEXT - 1, ".m") == 0;
-        if ((len != NAME_TEXT - 1 && !mark) || !pqe__hex_decode(entry->d_name, PQE__ID_SIZE, name))
+        if (!pqe__hex_decode(entry->d_name, PQE__ID_SIZE, m.name))
             continue;
-        if (!mark)
+        if (len == NAME_TEXT - 1)
             remove_if_dead(store, entry->d_name);
-        else if (!marks_add(found, name))
+        else if (len == MARK_TEXT - 1 && entry->d_name[NAME_TEXT - 1] == '.' &&
+                 pqe__hex_decode(entry->d_name + NAME_TEXT, PQE__MARK_SIZE, m.mark) && !marks_add(found, &m))
             break;
     }
     if (d != NULL)
@@ -376,11 +384,12 @@ settle_marks(pqe__store *store, marks *m)
     pqe_status status = dirty_a_page(store);
 
     for (size_t i = 0; i < m->count && status == PQE_OK; i++) {
-        status = file_in_use(store, m->names[i], &in_use, NULL);
+        const found_mark *mark = &m->list[i];
+        status = file_in_use(store, mark->name, &in_use, NULL);
         if (status == PQE_OK && in_use)
-            pqe__body_unmark(store, m->names[i], true);
+            pqe__body_unmark(store, mark->name, mark->mark, true);
         else
-            memmove(m->names[kept++], m->names[i], PQE__ID_SIZE);
+            m->list[kept++] = *mark;
     }
     m->count = kept;
     return status;
@@ -399,9 +408,9 @@ pqe__body_collect(pqe__store *store)
             pqe__store_rollback(store);
         else if (pqe__store_commit(store, NULL) == PQE_OK)
             for (size_t i = 0; i < m.count; i++)
-                pqe__body_unmark(store, m.names[i], false);
+                pqe__body_unmark(store, m.list[i].name, m.list[i].mark, false);
     }
-    free(m.names);
+    free(m.list);
 }
 
 static pqe_status

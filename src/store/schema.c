@@ -75,6 +75,8 @@ pqe__db_fail(pqe__store *store, int rc, const char *what, pqe_error *err)
     int os = errno; /* SQLite's own account of it is not filled on every path */
     int native = store->db != NULL ? sqlite3_extended_errcode(store->db) : rc;
 
+    if (native == SQLITE_IOERR_NOMEM)
+        return pqe__fail_nomem(err);
     switch (rc & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:

@@ -142,8 +142,12 @@ make_tree(pqe__store *store, const char *dir, pqe_error *err)
     store->made_dir = mkdirat(AT_FDCWD, dir, 0700) == 0;
     if (!store->made_dir && errno != EEXIST)
         return pqe__fail_errno(err, errno, "cannot make the vault's directory");
-    if ((status = open_top(store, dir, err)) != PQE_OK)
+    if ((status = open_top(store, dir, err)) != PQE_OK) {
+        if (store->made_dir)
+            rmdir(dir); /* here, where its name is known for certain */
+        store->made_dir = false;
         return status;
+    }
     /* Made here, so that the index and SQLite's files beside it, which copy its mode, are the owner's alone. */
     fd = openat(store->dir_fd, index_files[0], O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -338,8 +342,13 @@ pqe__store_begin(pqe__store *store, bool write, pqe_error *err)
 
     if (write && store->read_only)
         return pqe__fail(err, PQE_E_READ_ONLY, PQE_ORIGIN_API, 0, "the vault is read-only here");
+    /* Prepared now, so that rolling back wants no memory. */
+    if (pqe__db_stmt(store, STMT_ROLLBACK, &status, err) == NULL)
+        return status;
     status = run_plain(store, write ? STMT_BEGIN_WRITE : STMT_BEGIN_READ, "cannot start a transaction", err);
-    store->in_transaction = status == PQE_OK;
+    store->in_transaction = true;
+    if (status != PQE_OK)
+        pqe__store_rollback(store); /* SQLite may have got half-way */
     return status;
 }
 

@@ -157,9 +157,14 @@ pqe_status pqe__tree_check_nodes(pqe__store *store, const uint8_t root[PQE__DIGE
 
 /* ---- body files ---- */
 
+/* A mark says that a body's name is about to appear in, or vanish from, bodies/. Each has a random name of its own beside
+   the body's: whoever cleans up late takes away no other's. */
+#define PQE__MARK_SIZE 8u
+
 /** A body being written: a locked file in pending/. Safe without a transaction. */
 typedef struct pqe__body_file {
     uint8_t name[PQE__ID_SIZE];
+    uint8_t mark[PQE__MARK_SIZE];
     int fd;
     bool published;
 } pqe__body_file;
@@ -172,9 +177,11 @@ void pqe__body_discard(pqe__store *store, pqe__body_file *file);
 /** After the commit: drops the pending mark and closes. */
 void pqe__body_settle(pqe__store *store, pqe__body_file *file);
 /** Before the commit that drops its row: a durable mark, so that a crash leaves no orphan. In a transaction. */
-pqe_status pqe__body_mark(pqe__store *store, const uint8_t name[PQE__ID_SIZE], pqe_error *err);
+pqe_status pqe__body_mark(pqe__store *store, const uint8_t name[PQE__ID_SIZE], uint8_t mark[PQE__MARK_SIZE],
+                          pqe_error *err);
 /** After that commit: removes the file and the mark. `keep` true: the commit did not happen, only the mark goes. */
-void pqe__body_unmark(pqe__store *store, const uint8_t name[PQE__ID_SIZE], bool keep);
+void pqe__body_unmark(pqe__store *store, const uint8_t name[PQE__ID_SIZE], const uint8_t mark[PQE__MARK_SIZE],
+                      bool keep);
 /** Opens a body for reading; *fd belongs to the caller. *missing is set where the file is not there (then PQE_OK). */
 pqe_status pqe__body_open(pqe__store *store, const uint8_t name[PQE__ID_SIZE], int *fd, uint64_t *size, bool *missing,
                           pqe_error *err);

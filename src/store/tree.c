@@ -510,10 +510,13 @@ check_node_count(builder *b, pqe_error *err)
 {
     pqe_status status;
     sqlite3_stmt *stmt = pqe__db_stmt(b->store, STMT_NODE_COUNT, &status, err);
+    int rc;
 
     if (stmt == NULL)
         return status;
-    if (sqlite3_step(stmt) != SQLITE_ROW || (uint64_t)sqlite3_column_int64(stmt, 0) != b->nodes_seen)
+    if ((rc = sqlite3_step(stmt)) != SQLITE_ROW)
+        status = pqe__db_fail(b->store, rc, "cannot read the index", err);
+    else if ((uint64_t)sqlite3_column_int64(stmt, 0) != b->nodes_seen)
         status = pqe__db_damaged(err, "there are tree nodes that belong to no entry");
     sqlite3_reset(stmt);
     return status;

@@ -3,7 +3,7 @@
 #include "vault/internal.h"
 
 pqe_status
-pqe__artifact_retire(pqe__txn *txn, const pqe__found *old, pqe_error *err)
+pqe__artifact_retire(pqe__txn *txn, pqe__found *old, pqe_error *err)
 {
     uint8_t tag[PQE__TAG_KEY_SIZE];
     pqe__store *store = txn->vault->store;
@@ -15,7 +15,7 @@ pqe__artifact_retire(pqe__txn *txn, const pqe__found *old, pqe_error *err)
     if (status == PQE_OK)
         status = pqe__row_delete(store, old->row.rowid, err);
     if (status == PQE_OK && !old->row.is_inline)
-        status = pqe__body_mark(store, old->row.file, err);
+        status = pqe__body_mark(store, old->row.file, old->mark, err);
     if (status == PQE_OK)
         status = pqe__secret_drop_unused(txn, old->row.key_id, err);
     return status;
@@ -28,12 +28,12 @@ pqe__retired_settle(pqe_vault *vault, const pqe__found *old, pqe__body_file *fre
     if (fresh != NULL)
         pqe__body_settle(vault->store, fresh);
     if (old != NULL && !old->row.is_inline)
-        pqe__body_unmark(vault->store, old->row.file, false);
+        pqe__body_unmark(vault->store, old->row.file, old->mark, false);
     pthread_mutex_unlock(&vault->db_lock);
 }
 
 static pqe_status
-remove_artifact(pqe__txn *txn, const pqe__found *old, pqe_error *err)
+remove_artifact(pqe__txn *txn, pqe__found *old, pqe_error *err)
 {
     const pqe__keys *keys = txn->vault->session->keys;
     uint8_t tag[PQE__TAG_KEY_SIZE];
@@ -68,7 +68,7 @@ pqe_delete(pqe_vault *vault, const char *name_or_id, pqe_error *err)
         pqe__txn_abort(&txn);
     if (status != PQE_OK && known && old.row.allocation != NULL && !old.row.is_inline) {
         pthread_mutex_lock(&vault->db_lock);
-        pqe__body_unmark(vault->store, old.row.file, true);
+        pqe__body_unmark(vault->store, old.row.file, old.mark, true);
         pthread_mutex_unlock(&vault->db_lock);
     }
     if (status == PQE_OK) {

@@ -170,6 +170,7 @@ typedef struct pqe__found {
     uint8_t *plain;
     size_t plain_len;
     pqe__record record;
+    uint8_t mark[PQE__MARK_SIZE]; /* of its body, once it is retired */
 } pqe__found;
 
 void pqe__found_free(pqe__found *found);
@@ -210,7 +211,7 @@ pqe_status pqe__secret_drop_unused(pqe__txn *txn, const uint8_t key_id[PQE__ID_S
 /* ---- delete.c ---- */
 
 /** Drops an artifact's id entry, row and, if unused, session secret; marks its body. The name entry is the caller's. */
-pqe_status pqe__artifact_retire(pqe__txn *txn, const pqe__found *old, pqe_error *err);
+pqe_status pqe__artifact_retire(pqe__txn *txn, pqe__found *old, pqe_error *err);
 /** After the commit: removes the retired artifact's body, and settles the one that took its place. Either may be NULL. */
 void pqe__retired_settle(pqe_vault *vault, const pqe__found *old, pqe__body_file *fresh);
 

@@ -354,7 +354,7 @@ undo_put(pqe_vault *vault, pqe_writer *w, const pqe__found *old)
         pqe__body_discard(vault->store, &w->file);
     w->has_file = false;
     if (old != NULL && !old->row.is_inline)
-        pqe__body_unmark(vault->store, old->row.file, true);
+        pqe__body_unmark(vault->store, old->row.file, old->mark, true);
     pthread_mutex_unlock(&vault->db_lock);
 }
 

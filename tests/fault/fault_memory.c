@@ -336,7 +336,7 @@ run_verify(pqe_error *err)
         die("verify: success with %llu artifacts, %llu damaged, %llu orphans", (unsigned long long)s.artifacts,
             (unsigned long long)s.damaged, (unsigned long long)s.orphans);
     if (s.damaged != 0)
-        die("verify: a failed request is reported as damage");
+        die("verify: a failed request is reported as damage: %s: %s", pqe_status_name(status), err->message);
     return status;
 }
 
@@ -432,7 +432,7 @@ run_create(pqe_error *err)
     pqe_status status = open_and_close(world.fresh_key, world.fresh, true, err);
 
     if (status != PQE_OK && (lstat(world.fresh, &st) == 0 || lstat(path_in(world.base, "fresh.key"), &st) == 0))
-        die("a failed creation leaves something behind");
+        die("a failed creation leaves something behind: %s: %s", pqe_status_name(status), err->message);
     return status;
 }
 

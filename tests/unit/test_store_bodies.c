@@ -132,7 +132,7 @@ static void
 put_and_remove(pqe__store *store)
 {
     pqe__body_file file, dropped;
-    uint8_t name[PQE__ID_SIZE];
+    uint8_t name[PQE__ID_SIZE], mark[PQE__MARK_SIZE];
     int64_t rowid;
 
     assert_pqe_ok(pqe__body_create(store, &file, err));
@@ -154,15 +154,15 @@ put_and_remove(pqe__store *store)
     assert_int_equal(orphans(store), 0);
     /* A removal that does not come to pass, then one that does. */
     assert_pqe_ok(pqe__store_begin(store, true, err));
-    assert_pqe_ok(pqe__body_mark(store, name, err));
-    pqe__body_unmark(store, name, true);
+    assert_pqe_ok(pqe__body_mark(store, name, mark, err));
+    pqe__body_unmark(store, name, mark, true);
     pqe__store_rollback(store);
     assert_true(body_is(store, name, "body"));
     assert_pqe_ok(pqe__store_begin(store, true, err));
-    assert_pqe_ok(pqe__body_mark(store, name, err));
+    assert_pqe_ok(pqe__body_mark(store, name, mark, err));
     assert_pqe_ok(pqe__row_delete(store, rowid, err));
     assert_pqe_ok(pqe__store_commit(store, err));
-    pqe__body_unmark(store, name, false);
+    pqe__body_unmark(store, name, mark, false);
     assert_false(body_is(store, name, "body"));
     assert_false(anything_pending(store));
     /* Published, then the transaction fails. */
@@ -282,12 +282,13 @@ static void
 die_in_delete(const char *dir, int last, const uint8_t name[PQE__ID_SIZE])
 {
     pqe__store *store = open_store(dir);
+    uint8_t mark[PQE__MARK_SIZE];
 
     assert_pqe_ok(pqe__store_begin(store, true, err));
     for (int step = 0; step <= last; step++) {
         switch (step) {
         case DELETE_MARKED:
-            assert_pqe_ok(pqe__body_mark(store, name, err));
+            assert_pqe_ok(pqe__body_mark(store, name, mark, err));
             break;
         case DELETE_GONE:
             assert_pqe_ok(pqe__row_delete(store, 1, err));
@@ -296,7 +297,7 @@ die_in_delete(const char *dir, int last, const uint8_t name[PQE__ID_SIZE])
             assert_pqe_ok(pqe__store_commit(store, err));
             break;
         default:
-            pqe__body_unmark(store, name, false);
+            pqe__body_unmark(store, name, mark, false);
             break;
         }
     }
@@ -397,11 +398,11 @@ test_crash_in_publish(void **state)
     (void)state;
     crash_put(dir, PUT_WRITTEN, name);
     pqe__hex_encode(name, sizeof name, hex);
-    snprintf(path, sizeof path, "pending/%s.m", hex);
+    snprintf(path, sizeof path, "pending/%s.0123456789abcdef", hex);
     f = fopen(scratch_path(dir, path), "wb");
     assert_non_null(f);
     fclose(f);
-    f = fopen(scratch_path(dir, "pending/00112233445566778899aabbccddeeff.m"), "wb");
+    f = fopen(scratch_path(dir, "pending/00112233445566778899aabbccddeeff.0123456789abcdef"), "wb");
     assert_non_null(f);
     fclose(f);
     store = open_store(dir);

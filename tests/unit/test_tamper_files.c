@@ -348,20 +348,20 @@ test_garbage_in_pending(void **state)
     longest[sizeof longest - 1] = '\0';
     file_write(scratch_path(in_vault("pending"), longest), "x", 1);
     file_write(in_vault("pending/.hidden"), "x", 1);
-    file_write(in_vault("pending/short.m"), "x", 1);
+    file_write(in_vault("pending/short.0123456789abcdef"), "x", 1);
     file_write(in_vault("pending/zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"), "x", 1);
-    file_write(in_vault("pending/zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz.m"), "x", 1);
+    file_write(in_vault("pending/zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz.0123456789abcdef"), "x", 1);
     assert_int_equal(mkdir(in_vault("pending/00112233445566778899aabbccddee00"), 0700), 0);
-    assert_int_equal(mkdir(in_vault("pending/00112233445566778899aabbccddee01.m"), 0700), 0);
+    assert_int_equal(mkdir(in_vault("pending/00112233445566778899aabbccddee01.0123456789abcdef"), 0700), 0);
     assert_int_equal(mkfifo(in_vault("pending/00112233445566778899aabbccddee02"), 0600), 0);
-    assert_int_equal(mkfifo(in_vault("pending/00112233445566778899aabbccddee03.m"), 0600), 0);
+    assert_int_equal(mkfifo(in_vault("pending/00112233445566778899aabbccddee03.0123456789abcdef"), 0600), 0);
     file_write(scratch_path(the_bed.scratch, "outside"), "x", 1);
     assert_int_equal(symlink("../../outside", in_vault("pending/00112233445566778899aabbccddee04")), 0);
-    assert_int_equal(symlink("../../outside", in_vault("pending/00112233445566778899aabbccddee05.m")), 0);
-    file_write(in_vault("pending/00112233445566778899AABBCCDDEE06.m"), "x", 1);
+    assert_int_equal(symlink("../../outside", in_vault("pending/00112233445566778899aabbccddee05.0123456789abcdef")), 0);
+    file_write(in_vault("pending/00112233445566778899AABBCCDDEE06.0123456789abcdef"), "x", 1);
     file_write(in_vault("pending/\xff\n"), "x", 1);
     /* Marks of bodies that are in use: they must stay where they are. */
-    snprintf(path, sizeof path, "pending/%s.m", the_bed.items[ITEM_FILE_A].file_hex);
+    snprintf(path, sizeof path, "pending/%s.0123456789abcdef", the_bed.items[ITEM_FILE_A].file_hex);
     file_write(in_vault(path), "", 0);
     alarm(HANG_SECONDS);
     r = bed_ask(&the_bed, PROBE_VERIFY);
@@ -391,7 +391,8 @@ test_pending_directory(void **state)
     }
 }
 
-/* Something waits where the mark of a body that is to be removed belongs, put there after unlock swept pending/. */
+/* Something odd has the form of a mark of a body that is to be removed, put there after unlock swept pending/: it is not
+   followed, and stops nothing. */
 static void
 test_odd_marks(void **state)
 {
@@ -400,10 +401,9 @@ test_odd_marks(void **state)
     char path[64];
 
     (void)state;
-    snprintf(path, sizeof path, "pending/%s.m", it->file_hex);
+    snprintf(path, sizeof path, "pending/%s.0123456789abcdef", it->file_hex);
     for (int kind = 0; kind < KINDS; kind++) {
         const char *target = strdup(scratch_path(the_bed.scratch, "marked"));
-        pqe_status status;
         pqe_vault *v;
         size_t len;
         file_write(target, "keep me", 7);
@@ -411,10 +411,11 @@ test_odd_marks(void **state)
         v = vault_open(the_bed.dir, b);
         put_odd((odd_kind)kind, in_vault(path), target);
         alarm(HANG_SECONDS);
-        status = pqe_delete(v, it->name, NULL);
+        assert_pqe_ok(pqe_delete(v, it->name, err));
+        pqe_vault_close(&v);
+        v = vault_open(the_bed.dir, b); /* sweeps again */
         alarm(0);
-        assert_int_not_equal(status, PQE_OK);
-        get_equals(v, it->name, it->content, it->len);
+        assert_int_equal(get_status(v, it->name), PQE_E_NOT_FOUND);
         pqe_vault_close(&v);
         assert_int_equal(access(in_vault("nowhere at all"), F_OK), -1);
         free(file_read(target, &len));
