@@ -89,7 +89,7 @@ pqe__fail_errno(pqe_error *err, int errnum, const char *what)
 {
     pqe_status status = PQE_E_IO;
     char text[96] = "";
-    const char *reason = text;
+    const char *reason;
 
     if (errnum == ENOSPC || errnum == EDQUOT || errnum == EFBIG)
         status = PQE_E_NO_SPACE;
@@ -100,8 +100,7 @@ pqe__fail_errno(pqe_error *err, int errnum, const char *what)
 #if defined(__GLIBC__) /* under _GNU_SOURCE its strerror_r is not the POSIX one */
     reason = strerror_r(errnum, text, sizeof text);
 #else
-    if (strerror_r(errnum, text, sizeof text) != 0)
-        reason = "unknown error";
+    reason = strerror_r(errnum, text, sizeof text) == 0 ? text : "unknown error";
 #endif
     return pqe__fail(err, status, PQE_ORIGIN_IO, errnum, "%s: %s", what, reason);
 }

@@ -212,8 +212,9 @@ pqe_reader_read(pqe_reader *reader, void *buf, size_t capacity, size_t *len, pqe
 {
     pqe_status status;
 
-    if (len != NULL)
-        *len = 0;
+    if (len == NULL)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "there is no place for the length");
+    *len = 0;
     if (reader == NULL)
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the reader is NULL");
     status = pqe_reader_read_at(reader, reader->position, buf, capacity, len, err);

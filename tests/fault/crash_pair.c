@@ -36,10 +36,11 @@ typedef struct pair {
 
 /* Both work on one artifact, which is there before. */
 static const pair pairs[] = {
-    {"put, put", PUT_FILE, PUT_FILE},     {"put, put inline", PUT_FILE, PUT_INLINE}, {"put, rm", PUT_FILE, REMOVE},
-    {"rm, put", REMOVE, PUT_FILE},        {"rm, rm", REMOVE, REMOVE},                {"put, rekey", PUT_FILE, REKEY},
-    {"rotate, put", ROTATE, PUT_FILE},    {"rekey, put", REKEY, PUT_FILE},           {"verify, put", VERIFY, PUT_FILE},
-    {"verify, rekey", VERIFY, REKEY},
+    {"put, put", PUT_FILE, PUT_FILE},  {"put, put inline", PUT_FILE, PUT_INLINE},
+    {"put, rm", PUT_FILE, REMOVE},     {"rm, put", REMOVE, PUT_FILE},
+    {"rm, rm", REMOVE, REMOVE},        {"put, rekey", PUT_FILE, REKEY},
+    {"rotate, put", ROTATE, PUT_FILE}, {"rekey, put", REKEY, PUT_FILE},
+    {"verify, put", VERIFY, PUT_FILE}, {"verify, rekey", VERIFY, REKEY},
 };
 #define PAIRS (sizeof pairs / sizeof pairs[0])
 

@@ -357,7 +357,8 @@ test_garbage_in_pending(void **state)
     assert_int_equal(mkfifo(in_vault("pending/00112233445566778899aabbccddee03.0123456789abcdef"), 0600), 0);
     file_write(scratch_path(the_bed.scratch, "outside"), "x", 1);
     assert_int_equal(symlink("../../outside", in_vault("pending/00112233445566778899aabbccddee04")), 0);
-    assert_int_equal(symlink("../../outside", in_vault("pending/00112233445566778899aabbccddee05.0123456789abcdef")), 0);
+    assert_int_equal(symlink("../../outside", in_vault("pending/00112233445566778899aabbccddee05.0123456789abcdef")),
+                     0);
     file_write(in_vault("pending/00112233445566778899AABBCCDDEE06.0123456789abcdef"), "x", 1);
     file_write(in_vault("pending/\xff\n"), "x", 1);
     /* Marks of bodies that are in use: they must stay where they are. */
