@@ -1,0 +1,28 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""docs_check.py SOURCE CTEST BUILD: tests named in the threat model exist, and so does what documents link to."""
+import fnmatch
+import pathlib
+import re
+import subprocess
+import sys
+
+source, ctest, build = sys.argv[1:]
+root = pathlib.Path(source)
+problems = []
+
+listing = subprocess.run([ctest, "-N"], cwd=build, capture_output=True, text=True, check=True).stdout
+tests = set(re.findall(r"^ *Test +#\d+: (\S+)$", listing, re.M)) | {"quickstart"}
+rows = [line.split("|") for line in (root / "docs/threat-model.md").read_text().splitlines() if line.startswith("|")]
+named = {name for row in rows if len(row) == 6 for name in re.findall(r"`([^`]+)`", row[3])}
+if len(tests) < 20 or len(named) < 5:
+    problems.append(f"{len(tests)} tests and {len(named)} names of tests: this check looks in the wrong place")
+problems += [f"threat-model.md: no test is called {name}" for name in sorted(named) if not fnmatch.filter(tests, name)]
+
+for document in [*root.glob("*.md"), *root.glob("docs/**/*.md"), *root.glob("vectors/*.md")]:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
+        if "://" not in target and not (document.parent / target).exists():
+            problems.append(f"{document.relative_to(root)}: {target} is not there")
+
+print("\n".join(problems) or f"{len(named)} names of tests and all links are right")
+sys.exit(bool(problems))
