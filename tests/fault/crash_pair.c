@@ -111,10 +111,12 @@ body_b(void *arg)
     snprintf(config, sizeof config, "file:key-file=%s/key", j->base);
     must(pqe_backend_open(config, NULL, &p.backend, err));
     o.backend = p.backend;
-    must(pqe_vault_open(&o, &p.vault, err));
-    must(pqe_vault_unlock(p.vault, 0, err));
+    status = pqe_vault_open(&o, &p.vault, &error);
+    if (status == PQE_OK)
+        status = pqe_vault_unlock(p.vault, 0, &error);
     trace_begin();
-    status = perform(j->pair->b, p.vault, SEED_B, &error);
+    if (status == PQE_OK)
+        status = perform(j->pair->b, p.vault, SEED_B, &error);
     if (status != PQE_OK && status != PQE_E_BUSY)
         die("%s: B: %s: %s", j->pair->name, pqe_status_name(status), error.message);
     j->told->b_done = status == PQE_OK;
