@@ -44,6 +44,15 @@ mark_path(const uint8_t name[PQE__ID_SIZE], const uint8_t mark[PQE__MARK_SIZE], 
     pqe__hex_encode(mark, PQE__MARK_SIZE, out + NAME_TEXT);
 }
 
+/* The directory that `path`, as body_path() gives it, is in. Opened by itself so that no link in its place is followed. */
+static int
+open_folder(pqe__store *store, const char path[PATH_TEXT])
+{
+    char folder[3] = {path[0], path[1], '\0'};
+
+    return openat(store->bodies_fd, folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
 static pqe__memory_body *
 memory_find(pqe__store *store, const uint8_t name[PQE__ID_SIZE])
 {
@@ -145,8 +154,7 @@ move_into_place(pqe__store *store, const uint8_t name[PQE__ID_SIZE], pqe_error *
     /* Also where it was there: whoever made it may have died before this. */
     if ((status = pqe__sync(store->bodies_fd, "cannot make bodies/ durable", err)) != PQE_OK)
         return status;
-    fd = openat(store->bodies_fd, folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
+    if ((fd = open_folder(store, path)) < 0)
         return pqe__fail_errno(err, errno, "cannot open a directory in bodies/");
     if (renameat(store->pending_fd, path + 3, fd, path + 3) != 0)
         status = pqe__fail_errno(err, errno, "cannot move a body into place");
@@ -219,31 +227,65 @@ pqe__body_mark(pqe__store *store, const uint8_t name[PQE__ID_SIZE], uint8_t mark
     return store->dir_fd < 0 ? PQE_OK : make_mark(store, name, mark, err);
 }
 
+/* Durable before its mark goes: should the power fail, a body that is there again has its mark too. */
+static bool
+remove_body(pqe__store *store, const uint8_t name[PQE__ID_SIZE])
+{
+    char path[PATH_TEXT];
+    int fd;
+    bool gone;
+
+    body_path(name, path);
+    if ((fd = open_folder(store, path)) < 0)
+        return errno == ENOENT;
+    gone = (unlinkat(fd, path + 3, 0) == 0 || errno == ENOENT) && pqe__sync(fd, "", NULL) == PQE_OK;
+    pqe__close_fd(&fd);
+    return gone;
+}
+
 void
 pqe__body_unmark(pqe__store *store, const uint8_t name[PQE__ID_SIZE], const uint8_t mark[PQE__MARK_SIZE], bool keep)
 {
-    char path[PATH_TEXT], mark_file[MARK_TEXT];
+    char path[MARK_TEXT];
 
     if (store->dir_fd < 0) {
         if (!keep)
             memory_remove(store, name);
         return;
     }
-    body_path(name, path);
-    mark_path(name, mark, mark_file);
-    if (!keep && unlinkat(store->bodies_fd, path, 0) != 0 && errno != ENOENT)
+    if (!keep && !remove_body(store, name))
         return; /* the mark stays, so that the next collection tries again */
-    unlinkat(store->pending_fd, mark_file, 0);
+    mark_path(name, mark, path);
+    unlinkat(store->pending_fd, path, 0);
 }
 
 /* ---- reading ---- */
+
+static pqe_status
+open_body_file(pqe__store *store, const uint8_t name[PQE__ID_SIZE], int *fd, bool *missing, pqe_error *err)
+{
+    char path[PATH_TEXT];
+    int folder, errnum;
+
+    body_path(name, path);
+    folder = open_folder(store, path);
+    if (folder >= 0)
+        *fd = openat(folder, path + 3, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    errnum = errno;
+    pqe__close_fd(&folder);
+    *missing = *fd < 0 && errnum == ENOENT;
+    if (*fd < 0 && (errnum == ELOOP || errnum == ENOTDIR))
+        return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, errnum,
+                         "a body is not a regular file in a directory of the vault");
+    return *fd >= 0 || *missing ? PQE_OK : pqe__fail_errno(err, errnum, "cannot open a body");
+}
 
 pqe_status
 pqe__body_open(pqe__store *store, const uint8_t name[PQE__ID_SIZE], int *fd, uint64_t *size, bool *missing,
                pqe_error *err)
 {
-    char path[PATH_TEXT];
     struct stat st;
+    pqe_status status;
 
     *fd = -1;
     *missing = false;
@@ -253,14 +295,8 @@ pqe__body_open(pqe__store *store, const uint8_t name[PQE__ID_SIZE], int *fd, uin
         *fd = body != NULL ? fcntl(body->fd, F_DUPFD_CLOEXEC, 0) : -1;
         if (body != NULL && *fd < 0)
             return pqe__fail_errno(err, errno, "cannot open a body");
-    } else {
-        body_path(name, path);
-        *fd = openat(store->bodies_fd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        *missing = *fd < 0 && errno == ENOENT;
-        if (*fd < 0 && (errno == ELOOP || errno == ENOTDIR))
-            return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, errno, "a body is not a regular file");
-        if (*fd < 0 && !*missing)
-            return pqe__fail_errno(err, errno, "cannot open a body");
+    } else if ((status = open_body_file(store, name, fd, missing, err)) != PQE_OK) {
+        return status;
     }
     if (*missing)
         return PQE_OK;

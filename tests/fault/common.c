@@ -301,7 +301,7 @@ model_match(pqe_vault *v, const char *name, const content *a, const content *b, 
     return match;
 }
 
-uint64_t
+void
 check_verified(pqe_vault *v, int artifacts, bool alone, const char *where)
 {
     pqe_error err = {0};
@@ -315,7 +315,6 @@ check_verified(pqe_vault *v, int artifacts, bool alone, const char *where)
             (unsigned long long)s.damaged, artifacts);
     if (alone && s.orphans != 0)
         die("%s: verify found %llu orphaned body files", where, (unsigned long long)s.orphans);
-    return s.orphans;
 }
 
 void
@@ -334,17 +333,6 @@ check_nothing_pending(const char *base, const char *where)
 
 bool
 check_base(const char *base, const model *before, const model *after, const char *where)
-{
-    uint64_t orphans;
-    bool is_after = check_base_orphans(base, before, after, &orphans, where);
-
-    if (orphans != 0)
-        die("%s: verify found %llu orphaned body files", where, (unsigned long long)orphans);
-    return is_after;
-}
-
-bool
-check_base_orphans(const char *base, const model *before, const model *after, uint64_t *orphans, const char *where)
 {
     vault_pair p;
     bool is_before = true, is_after = after != NULL;
@@ -366,7 +354,7 @@ check_base_orphans(const char *base, const model *before, const model *after, ui
     }
     if (!is_before && !is_after)
         die("%s: a mixture of the states before and after", where);
-    *orphans = check_verified(p.vault, count, false, where);
+    check_verified(p.vault, count, true, where);
     check_nothing_pending(base, where);
     base_close(&p);
     return is_after && !is_before;

@@ -83,16 +83,12 @@ typedef struct model {
 void model_name(unsigned owner, unsigned i, char out[32]);
 /** What is really there under a name: `a` or `b` (which may be equal). Dies if it is neither, saying `where`. */
 const content *model_match(pqe_vault *v, const char *name, const content *a, const content *b, const char *where);
-/** Dies unless pqe_verify() is clean, without orphans if `alone`, and finds `artifacts` of them (-1: any number). Returns
- *  the number of orphans. */
-uint64_t check_verified(pqe_vault *v, int artifacts, bool alone, const char *where);
+/** Dies unless pqe_verify() is clean, without orphans if `alone`, and finds `artifacts` of them (-1: any number). */
+void check_verified(pqe_vault *v, int artifacts, bool alone, const char *where);
 /** Dies if <base>/vault/pending holds anything. */
 void check_nothing_pending(const char *base, const char *where);
 /** Opens <base>; compares with `before`, or with `after` (all of it) if that is not NULL; returns true if it was
  *  `after`. Verifies, and checks that nothing is left over. */
 bool check_base(const char *base, const model *before, const model *after, const char *where);
-/** The same, but allows orphaned body files and counts them. */
-bool check_base_orphans(const char *base, const model *before, const model *after, uint64_t *orphans,
-                        const char *where);
 
 #endif

@@ -5,13 +5,10 @@
  * cut could leave there and opens it: what was acknowledged must be there, what was not, wholly there or wholly absent.
  * A missing fsync of a file, of the log or of a directory shows here and in no test that only kills.
  *
- * The body of a removed artifact may stay as an orphan, and is counted: where a file system makes the removal of a mark
- * durable before that of the body, which happened first, nothing tells of it any more. A body that never was an
- * artifact's must not stay.
+ * No body may stay that belongs to no artifact.
  *
  * Short form: after some calls. PQE_BEDS=1: after each.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,17 +39,12 @@ static const step steps[] = {
 };
 #define STEPS (sizeof steps / sizeof steps[0])
 
-#define BODIES_MAX 64
-
 typedef struct power {
     char base[PATH_MAX], image[PATH_MAX];
     model states[STEPS + 1]; /* states[n]: after n steps */
     volatile unsigned *acknowledged;
     disk *disk;
-    unsigned checked, with_orphans, skipped, every;
-    unsigned listed; /* steps after which `bodies` was brought up to date */
-    size_t body_count;
-    char bodies[BODIES_MAX][NAME_MAX + 1]; /* every body that ever belonged to an artifact */
+    unsigned checked, skipped, every;
 } power;
 
 /* ---- the traced child ---- */
@@ -100,60 +92,6 @@ child_body(void *arg)
     trace_end();
 }
 
-/* ---- bodies ---- */
-
-typedef void (*body_fn)(power *w, const char *name, const char *where);
-
-static void
-each_body(power *w, const char *base, body_fn fn, const char *where)
-{
-    char top[PATH_MAX], path[PATH_MAX + NAME_MAX + 2];
-    struct dirent *folder, *file;
-    DIR *outer, *inner;
-
-    snprintf(top, sizeof top, "%s", path_in(base, "vault/bodies"));
-    if ((outer = opendir(top)) == NULL)
-        die("%s: cannot list bodies/", where);
-    while ((folder = readdir(outer)) != NULL) {
-        if (folder->d_name[0] == '.')
-            continue;
-        snprintf(path, sizeof path, "%s/%s", top, folder->d_name);
-        inner = opendir(path);
-        while (inner != NULL && (file = readdir(inner)) != NULL)
-            if (file->d_name[0] != '.')
-                fn(w, file->d_name, where);
-        if (inner != NULL)
-            closedir(inner);
-    }
-    closedir(outer);
-}
-
-static bool
-is_known(const power *w, const char *name)
-{
-    for (size_t i = 0; i < w->body_count; i++)
-        if (strcmp(w->bodies[i], name) == 0)
-            return true;
-    return false;
-}
-
-static void
-remember_body(power *w, const char *name, const char *where)
-{
-    if (is_known(w, name))
-        return;
-    if (w->body_count == BODIES_MAX)
-        die("%s: too many bodies", where);
-    snprintf(w->bodies[w->body_count++], NAME_MAX + 1, "%s", name);
-}
-
-static void
-require_known(power *w, const char *name, const char *where)
-{
-    if (!is_known(w, name))
-        die("%s: the body of a put that did not happen stays (%s)", where, name);
-}
-
 /* ---- the tracer ---- */
 
 static void
@@ -161,7 +99,6 @@ check_images(power *w, const trace_stop *stop)
 {
     static const char *const names[DISK_IMAGES] = {"all unsynced lost", "unsynced bytes lost", "unsynced names lost"};
     unsigned n = *w->acknowledged;
-    uint64_t orphans;
     char where[160];
 
     for (int i = 0; i < DISK_IMAGES; i++) {
@@ -169,9 +106,7 @@ check_images(power *w, const trace_stop *stop)
                  trace_call_name(stop->call), stop->index, names[i]);
         tree_remove(w->image);
         disk_make(w->disk, (disk_image)i, w->image);
-        if (!check_base_orphans(w->image, &w->states[n], n < STEPS ? &w->states[n + 1] : NULL, &orphans, where))
-            each_body(w, w->image, require_known, where);
-        w->with_orphans += orphans != 0;
+        check_base(w->image, &w->states[n], n < STEPS ? &w->states[n + 1] : NULL, where);
         w->checked++;
     }
 }
@@ -185,9 +120,6 @@ at_stop(void *user, const trace_stop *stop, int *error)
     /* Before the vault has been acknowledged there need not be one. */
     if (!disk_follow(w->disk, stop) || *w->acknowledged == 0)
         return TRACE_GO;
-    if (*w->acknowledged != w->listed)
-        each_body(w, w->base, remember_body, "the vault itself");
-    w->listed = *w->acknowledged;
     if (w->skipped++ % w->every == 0)
         check_images(w, stop);
     return TRACE_GO;
@@ -305,8 +237,8 @@ main(void)
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || *w.acknowledged != STEPS)
         die("the traced process failed (%x, see above)", (unsigned)status);
     check_base(w.base, &w.states[STEPS], NULL, "at the end");
-    printf("%zu steps, %u changes to the file system, %u images opened, %u of them with orphans; %.1f s\n", STEPS,
-           w.skipped, w.checked, w.with_orphans, seconds_now() - start);
+    printf("%zu steps, %u changes to the file system, %u images opened; %.1f s\n", STEPS, w.skipped, w.checked,
+           seconds_now() - start);
     disk_free(w.disk);
     munmap((void *)(uintptr_t)w.acknowledged, sizeof *w.acknowledged);
     scratch_remove(scratch);

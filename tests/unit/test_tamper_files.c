@@ -336,6 +336,34 @@ test_garbage_in_bodies(void **state)
 
 /* ---- pending/ ---- */
 
+/* The folder of a body is a link to somewhere else: nothing is read there, and nothing removed. */
+static void
+test_linked_folder(void **state)
+{
+    pqe_backend *b = bed_backend(&the_bed);
+    const bed_item *it = &the_bed.items[ITEM_FILE_A];
+    char folder[16], inside[64], *elsewhere;
+    pqe_vault *v;
+
+    (void)state;
+    bed_restore(&the_bed);
+    snprintf(folder, sizeof folder, "bodies/%.2s", it->file_hex);
+    snprintf(inside, sizeof inside, "elsewhere/%s", it->file_hex);
+    elsewhere = strdup(scratch_path(the_bed.scratch, "elsewhere"));
+    assert_int_equal(rename(in_vault(folder), elsewhere), 0);
+    assert_int_equal(symlink(elsewhere, in_vault(folder)), 0);
+    v = vault_open(the_bed.dir, b);
+    assert_int_equal(get_status(v, it->name), PQE_E_TAMPERED);
+    assert_int_equal(pqe_verify(v, it->name, NULL, NULL, NULL, NULL), PQE_E_TAMPERED);
+    assert_pqe_ok(pqe_delete(v, it->name, err));
+    assert_int_equal(access(scratch_path(the_bed.scratch, inside), F_OK), 0);
+    pqe_vault_close(&v);
+    assert_int_equal(unlink(scratch_path(the_bed.scratch, inside)), 0);
+    assert_int_equal(rmdir(elsewhere), 0);
+    free(elsewhere);
+    pqe_backend_close(&b);
+}
+
 static void
 test_garbage_in_pending(void **state)
 {
@@ -455,6 +483,7 @@ main(void)
         cmocka_unit_test(test_body_is_no_file),
         cmocka_unit_test(test_bodies_directory),
         cmocka_unit_test(test_garbage_in_bodies),
+        cmocka_unit_test(test_linked_folder),
         cmocka_unit_test(test_garbage_in_pending),
         cmocka_unit_test(test_pending_directory),
         cmocka_unit_test(test_odd_marks),
