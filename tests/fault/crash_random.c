@@ -276,6 +276,9 @@ run_crowd(const char *base, unsigned kills, uint64_t *random)
         sleep_us(draw(random, 60000));
         worker_kill(victim);
         base_open(base, &p);
+        /* What it committed but could not report may not show before the log is recovered, which needs all to be gone.
+           A commit decides it. */
+        must(put_seeded(p.vault, "decides", 10, i, err));
         check_worker(p.vault, victim, &t, where);
         if (i % 8 == 0)
             check_verified(p.vault, -1, false, where);
