@@ -21,7 +21,7 @@ static const struct {
     {PQE_E_NOMEM, CLI_EXIT_FAILED, "free memory or raise the limit of locked memory (ulimit -l)"},
     {PQE_E_IO, CLI_EXIT_FAILED, "check the path and its permissions"},
     {PQE_E_NO_SPACE, CLI_EXIT_FAILED, "free some space and try again"},
-    {PQE_E_READ_ONLY, CLI_EXIT_FAILED, "use a writable vault; reading works here"},
+    {PQE_E_READ_ONLY, CLI_EXIT_FAILED, "do it where the vault can be written"},
     {PQE_E_NOT_FOUND, CLI_EXIT_NOT_FOUND, "`" CLI_NAME " list` shows what the vault holds"},
     {PQE_E_EXISTS, CLI_EXIT_FAILED, "use it, or choose another place with --vault DIR or --key-file F"},
     {PQE_E_LOCKED, CLI_EXIT_DENIED, "run the command again"},

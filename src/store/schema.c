@@ -226,9 +226,12 @@ pqe__db_open(pqe__store *store, const char *path, bool create, bool immutable, u
     sqlite3_db_config(store->db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
     sqlite3_db_config(store->db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
     sqlite3_limit(store->db, SQLITE_LIMIT_LENGTH, 1 << 20);
+    /* The log and its index stay when the last process goes, empty: on a full disk they could not be made. */
+    if (path != NULL && !immutable)
+        sqlite3_file_control(store->db, "main", SQLITE_FCNTL_PERSIST_WAL, &(int){1});
     return exec(store,
                 "PRAGMA synchronous=FULL; PRAGMA secure_delete=ON; PRAGMA cell_size_check=ON; PRAGMA mmap_size=0; "
-                "PRAGMA temp_store=MEMORY",
+                "PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=0",
                 "cannot set up the index", err);
 }
 
@@ -299,6 +302,23 @@ compare_schema(pqe__store *store, pqe_error *err)
     return PQE_OK;
 }
 
+/* Two bytes of the file say whether there is a log; without one SQLite would write a rollback journal, which this format
+   never has. */
+static pqe_status
+require_log(pqe__store *store, pqe_error *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    bool wal = false;
+    int rc = sqlite3_prepare_v2(store->db, "PRAGMA journal_mode", -1, &stmt, NULL);
+
+    if (rc == SQLITE_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW)
+        wal = column_is(stmt, 0, "wal");
+    sqlite3_finalize(stmt);
+    if (rc != SQLITE_ROW)
+        return pqe__db_fail(store, rc, "cannot read the index", err);
+    return wal ? PQE_OK : pqe__db_damaged(err, "it keeps no write-ahead log");
+}
+
 pqe_status
 pqe__db_check_schema(pqe__store *store, pqe_error *err)
 {
@@ -314,7 +334,9 @@ pqe__db_check_schema(pqe__store *store, pqe_error *err)
     if (version != (int)PQE__FORMAT_VERSION)
         return pqe__fail(err, PQE_E_VERSION, PQE_ORIGIN_INDEX, version,
                          "the vault's format version is %d, this library reads %u", version, PQE__FORMAT_VERSION);
-    return compare_schema(store, err);
+    if ((status = compare_schema(store, err)) != PQE_OK || store->read_only)
+        return status;
+    return require_log(store, err);
 }
 
 void

@@ -234,8 +234,18 @@ pqe__store_destroy(pqe__store **store)
 
 /* ---- open ---- */
 
-/* SQLite's WAL mode must write beside the index even to read it. Where that cannot be, the index is read as it is,
-   which is sound only if nothing waits in a write-ahead log. */
+static bool
+readable_file(pqe__store *store, const char *name)
+{
+    struct stat st;
+
+    return fstatat(store->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+           faccessat(store->dir_fd, name, R_OK, 0) == 0;
+}
+
+/* SQLite's WAL mode must write beside the index even to read it. Where that cannot be it needs the files that another
+   connection left there; it then follows what writers elsewhere do, and recovers a log in memory. Without them the index
+   is read as it is, which is sound only if nothing waits in a log. */
 static pqe_status
 choose_mode(pqe__store *store, bool want_read_only, bool *immutable, pqe_error *err)
 {
@@ -248,10 +258,12 @@ choose_mode(pqe__store *store, bool want_read_only, bool *immutable, pqe_error *
     if (errno != EROFS && errno != EACCES && errno != EPERM)
         return pqe__fail_errno(err, errno, "cannot open the index");
     store->read_only = true;
+    if (readable_file(store, index_files[1]) && readable_file(store, index_files[2]))
+        return PQE_OK;
     *immutable = true;
     if (fstatat(store->dir_fd, index_files[1], &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0)
         return pqe__fail(err, PQE_E_READ_ONLY, PQE_ORIGIN_INDEX, 0,
-                         "the vault is not writable here but has unfinished changes (index.db-wal); open it once "
+                         "the vault is not writable here and changes wait in its log (index.db-wal); open it once "
                          "where it can be written");
     return PQE_OK;
 }

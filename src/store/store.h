@@ -188,6 +188,10 @@ pqe_status pqe__body_open(pqe__store *store, const uint8_t name[PQE__ID_SIZE], i
 /** Finishes what dead processes left in pending/. Outside a transaction; waits for nobody, and leaves to the next time
  *  what cannot be done now. */
 void pqe__body_collect(pqe__store *store);
+/** Sets disk space aside, if that has not been done. Best effort. */
+void pqe__reserve_make(pqe__store *store);
+/** Gives it up, so that a removal has room on a full disk; false if there was none. */
+bool pqe__reserve_release(pqe__store *store);
 /** Counts files in bodies/ that no row names. In a transaction. */
 pqe_status pqe__body_count_orphans(pqe__store *store, uint64_t *orphans, pqe_error *err);
 

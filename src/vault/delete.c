@@ -29,6 +29,7 @@ pqe__retired_settle(pqe_vault *vault, const pqe__found *old, pqe__body_file *fre
         pqe__body_settle(vault->store, fresh);
     if (old != NULL && !old->row.is_inline)
         pqe__body_unmark(vault->store, old->row.file, old->mark, false);
+    pqe__reserve_make(vault->store);
     pthread_mutex_unlock(&vault->db_lock);
 }
 
@@ -49,15 +50,15 @@ remove_artifact(pqe__txn *txn, pqe__found *old, pqe_error *err)
     return pqe__txn_write_head(txn, keys, err);
 }
 
-pqe_status
-pqe_delete(pqe_vault *vault, const char *name_or_id, pqe_error *err)
+static pqe_status
+delete_once(pqe_vault *vault, const char *name_or_id, pqe_error *err)
 {
     pqe__found old = {0};
     bool known = true;
     pqe__txn txn;
-    pqe_status status = pqe__check_name(name_or_id, err);
+    pqe_status status = pqe__txn_begin(vault, true, &txn, err);
 
-    if (status != PQE_OK || (status = pqe__txn_begin(vault, true, &txn, err)) != PQE_OK)
+    if (status != PQE_OK)
         return status;
     status = pqe__find(&txn, name_or_id, false, &old, err);
     if (status == PQE_OK)
@@ -78,5 +79,30 @@ pqe_delete(pqe_vault *vault, const char *name_or_id, pqe_error *err)
         pthread_mutex_unlock(&vault->db_lock);
     }
     pqe__found_free(&old);
+    return status;
+}
+
+static bool
+give_up_reserve(pqe_vault *vault)
+{
+    bool released;
+
+    pthread_mutex_lock(&vault->db_lock);
+    released = pqe__reserve_release(vault->store);
+    pthread_mutex_unlock(&vault->db_lock);
+    return released;
+}
+
+pqe_status
+pqe_delete(pqe_vault *vault, const char *name_or_id, pqe_error *err)
+{
+    pqe_status status = pqe__vault_usable(vault, err);
+
+    if (status == PQE_OK)
+        status = pqe__check_name(name_or_id, err);
+    if (status == PQE_OK)
+        status = delete_once(vault, name_or_id, err);
+    if (status == PQE_E_NO_SPACE && give_up_reserve(vault))
+        status = delete_once(vault, name_or_id, err);
     return status;
 }

@@ -170,39 +170,28 @@ to_the_brim(const char *base)
     finish(base, &p, &m, "after the tmpfs was full");
 }
 
-/* Opening makes SQLite's files beside the index, so it may be refused too, but only for the right reason. */
+/* On a full disk a vault that has been used opens, reads, and can be made smaller. */
 static void
-open_when_full(const char *base)
+use_when_full(const char *base)
 {
     char filler[PATH_MAX];
-    char config[PATH_MAX + 32];
-    unsigned opened = 0, refused = 0;
+    unsigned rounds = 0;
 
     snprintf(filler, sizeof filler, "%s/filler", base);
-    snprintf(config, sizeof config, "file:key-file=%s/key", base);
     for (unsigned leave = 0; leave < 200000; leave += 8192) {
-        pqe_vault_opts o = {.size = sizeof o, .dir = path_in(base, "vault")};
-        pqe_vault *v = NULL;
-        pqe_error error = {0};
-        pqe_status status;
-        must(pqe_backend_open(config, NULL, &o.backend, err));
+        vault_pair p;
+        base_open(base, &p);
+        must(put_seeded(p.vault, "room", 1000, leave, err));
+        base_close(&p);
         fill(filler, base, leave);
-        status = pqe_vault_open(&o, &v, &error);
-        if (status == PQE_OK)
-            status = pqe_vault_unlock(v, 0, &error);
-        if (status != PQE_OK && status != PQE_E_NO_SPACE)
-            die("opening with %u bytes left: %s: %s", leave, pqe_status_name(status), error.message);
-        if (status == PQE_OK)
-            check_verified(v, -1, true, "open when full");
-        opened += status == PQE_OK;
-        refused += status != PQE_OK;
-        pqe_vault_close(&v);
-        pqe_backend_close(&o.backend);
+        base_open(base, &p);
+        check_verified(p.vault, -1, true, "open when full");
+        must(pqe_delete(p.vault, "room", err));
+        base_close(&p);
         unlink(filler);
+        rounds++;
     }
-    printf("tmpfs: opened %u times, refused %u times\n", opened, refused);
-    if (opened == 0)
-        die("a vault does not open on a disk with 200,000 bytes left");
+    printf("tmpfs: opened, read and made smaller %u times when full\n", rounds);
 }
 
 /* A mount namespace of our own, so that nothing has to be taken back; without root a user namespace of our own too. */
@@ -224,7 +213,7 @@ run_disk(const char *base)
         _exit(SKIP);
     too_large(base);
     to_the_brim(base);
-    open_when_full(base);
+    use_when_full(base);
     fflush(stdout);
     _exit(0);
 }

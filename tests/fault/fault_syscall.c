@@ -58,8 +58,8 @@ static const char *const mode_names[MODES] = {"EIO, then retry", "EIO, then deat
 typedef struct failing {
     manner mode;
     unsigned at, seen;
-    uint64_t call; /* the first that failed */
-    bool failed;
+    uint64_t call;         /* the first that failed */
+    bool failed, cleaning; /* cleaning: what is done after the commit had begun before the failure */
 } failing;
 
 static bool
@@ -114,6 +114,8 @@ make_fail(void *user, const trace_stop *stop, int *error)
     failing *f = user;
     bool full = f->mode == FULL || f->mode == FULL_AND_DIE;
 
+    if (stop->entry && stop->call == SYS_unlinkat && !f->failed)
+        f->cleaning = true;
     if (!stop->entry || !(full ? needs_space(stop) : touches_files(stop)))
         return TRACE_GO;
     if (f->seen++ != f->at && !(full && f->failed)) /* a full disk stays full */
@@ -225,7 +227,7 @@ static bool
 fitting(const operation *op, const failing *f, const outcome *o)
 {
     if (o->status == PQE_OK)
-        return !f->failed || !counts(op, f->call);
+        return !f->failed || f->cleaning || !counts(op, f->call);
     if (o->error.message[0] == '\0' || o->error.status != o->status)
         return false;
     if (f->mode == FULL || f->mode == FULL_AND_DIE)

@@ -34,6 +34,7 @@ typedef enum { LINK, LOOSE_LINK, PIPE, DIRECTORY, KINDS } odd_kind;
 static void
 put_odd(odd_kind kind, const char *path, const char *target)
 {
+    unlink(path);
     switch (kind) {
     case LINK:
         assert_int_equal(symlink(target, path), 0);

@@ -33,6 +33,7 @@ test_other_schema(void **state)
         "DROP TABLE secret",
         "DROP TABLE node",
         "ANALYZE",
+        "PRAGMA journal_mode=DELETE",
         "ALTER TABLE artifact ADD COLUMN extra",
         "ALTER TABLE secret RENAME COLUMN sealed TO unsealed",
         "ALTER TABLE node RENAME TO edge",
