@@ -18,6 +18,11 @@
 #define HASH_SIZE 32u
 #define CONTEXT_SIZE (1u + 2u * HASH_SIZE)
 
+/* What is secret while a message is sealed or opened; in locked memory. */
+typedef struct secrets {
+    uint8_t shared[PQE__KEM_SHARED_SIZE], secret[HASH_SIZE], key[32], nonce[PQE__NONCE_SIZE];
+} secrets;
+
 static const char version_label[] = "HPKE-v1";
 
 const pqe__hpke_suite pqe__hpke_ml_kem_768 = {KEM_ML_KEM_768, KDF_HKDF_SHA256, AEAD_AES_256_GCM, 32};
@@ -78,13 +83,13 @@ labeled_expand(const uint8_t *suite_id, const uint8_t prk[HASH_SIZE], const char
     return pqe__hkdf_expand(PQE__HKDF_SHA256, prk, HASH_SIZE, info, c.pos, out, len, err);
 }
 
-/* RFC 9180, section 5.1, KeySchedule() in base mode: psk and psk_id are empty. Gives the AEAD's context and the nonce
- * of sequence number 0, which is base_nonce (section 5.2). */
+/* RFC 9180, section 5.1, KeySchedule() in base mode, from s->shared: psk and psk_id are empty. Gives the AEAD's context
+ * and in s->nonce that of sequence number 0, which is base_nonce (section 5.2). */
 static pqe_status
-key_schedule(const pqe__hpke_suite *suite, const uint8_t shared[PQE__KEM_SHARED_SIZE], const uint8_t *info,
-             size_t info_len, pqe__aead **aead, uint8_t base_nonce[PQE__NONCE_SIZE], pqe_error *err)
+key_schedule(const pqe__hpke_suite *suite, secrets *s, const uint8_t *info, size_t info_len, pqe__aead **aead,
+             pqe_error *err)
 {
-    uint8_t suite_id[SUITE_ID_SIZE], context[CONTEXT_SIZE], secret[HASH_SIZE], key[32];
+    uint8_t suite_id[SUITE_ID_SIZE], context[CONTEXT_SIZE];
     pqe_status status;
 
     make_suite_id(suite, suite_id);
@@ -93,15 +98,13 @@ key_schedule(const pqe__hpke_suite *suite, const uint8_t shared[PQE__KEM_SHARED_
     if (status == PQE_OK)
         status = labeled_extract(suite_id, NULL, 0, "info_hash", info, info_len, context + 1 + HASH_SIZE, err);
     if (status == PQE_OK)
-        status = labeled_extract(suite_id, shared, PQE__KEM_SHARED_SIZE, "secret", NULL, 0, secret, err);
+        status = labeled_extract(suite_id, s->shared, PQE__KEM_SHARED_SIZE, "secret", NULL, 0, s->secret, err);
     if (status == PQE_OK)
-        status = labeled_expand(suite_id, secret, "key", context, key, suite->key_len, err);
+        status = labeled_expand(suite_id, s->secret, "key", context, s->key, suite->key_len, err);
     if (status == PQE_OK)
-        status = labeled_expand(suite_id, secret, "base_nonce", context, base_nonce, PQE__NONCE_SIZE, err);
+        status = labeled_expand(suite_id, s->secret, "base_nonce", context, s->nonce, PQE__NONCE_SIZE, err);
     if (status == PQE_OK)
-        status = pqe__aead_new(key, suite->key_len, aead, err);
-    pqe__wipe(secret, sizeof secret);
-    pqe__wipe(key, sizeof key);
+        status = pqe__aead_new(s->key, suite->key_len, aead, err);
     return status;
 }
 
@@ -111,22 +114,23 @@ pqe__hpke_seal(const pqe__hpke_suite *suite, const pqe__kem_key *recipient, cons
                const uint8_t *info, size_t info_len, const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len,
                uint8_t *out, pqe_error *err)
 {
-    uint8_t shared[PQE__KEM_SHARED_SIZE], nonce[PQE__NONCE_SIZE];
+    secrets *s;
     pqe__aead *aead = NULL;
     pqe_status status = check_suite(suite, err);
 
     if (status != PQE_OK)
         return status;
-    status = pqe__kem_encapsulate(recipient, randomness, out, shared, err);
+    if ((s = pqe__secmem_alloc(sizeof *s)) == NULL)
+        return pqe__fail_nomem(err);
+    status = pqe__kem_encapsulate(recipient, randomness, out, s->shared, err);
     if (status == PQE_OK)
-        status = key_schedule(suite, shared, info, info_len, &aead, nonce, err);
+        status = key_schedule(suite, s, info, info_len, &aead, err);
     if (status == PQE_OK)
-        status = pqe__aead_seal(aead, nonce, aad, aad_len, in, len, out + PQE__KEM_CIPHERTEXT_SIZE, err);
+        status = pqe__aead_seal(aead, s->nonce, aad, aad_len, in, len, out + PQE__KEM_CIPHERTEXT_SIZE, err);
     if (status != PQE_OK)
         memset(out, 0, PQE__KEM_CIPHERTEXT_SIZE);
     pqe__aead_free(&aead);
-    pqe__wipe(shared, sizeof shared);
-    pqe__wipe(nonce, sizeof nonce);
+    pqe__secmem_free(s);
     return status;
 }
 
@@ -135,24 +139,25 @@ pqe_status
 pqe__hpke_open(const pqe__hpke_suite *suite, const pqe__kem_key *recipient, const uint8_t *info, size_t info_len,
                const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len, uint8_t *out, pqe_error *err)
 {
-    uint8_t shared[PQE__KEM_SHARED_SIZE], nonce[PQE__NONCE_SIZE];
+    secrets *s;
     pqe__aead *aead = NULL;
     pqe_status status;
 
     if (len < PQE__HPKE_OVERHEAD)
         return pqe__fail(err, PQE_E_DECRYPTION, PQE_ORIGIN_CRYPTO, 0, "the sealed message is truncated");
+    if ((s = pqe__secmem_alloc(sizeof *s)) == NULL)
+        return pqe__fail_nomem(err);
     status = check_suite(suite, err);
     if (status == PQE_OK)
-        status = pqe__kem_decapsulate(recipient, in, PQE__KEM_CIPHERTEXT_SIZE, shared, err);
+        status = pqe__kem_decapsulate(recipient, in, PQE__KEM_CIPHERTEXT_SIZE, s->shared, err);
     if (status == PQE_OK)
-        status = key_schedule(suite, shared, info, info_len, &aead, nonce, err);
+        status = key_schedule(suite, s, info, info_len, &aead, err);
     if (status == PQE_OK)
-        status = pqe__aead_open(aead, nonce, aad, aad_len, in + PQE__KEM_CIPHERTEXT_SIZE,
+        status = pqe__aead_open(aead, s->nonce, aad, aad_len, in + PQE__KEM_CIPHERTEXT_SIZE,
                                 len - PQE__KEM_CIPHERTEXT_SIZE, out, err);
     if (status != PQE_OK)
         pqe__wipe(out, len - PQE__HPKE_OVERHEAD);
     pqe__aead_free(&aead);
-    pqe__wipe(shared, sizeof shared);
-    pqe__wipe(nonce, sizeof nonce);
+    pqe__secmem_free(s);
     return status;
 }

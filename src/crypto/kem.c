@@ -16,6 +16,7 @@ struct pqe__kem_key {
 };
 
 #define ALGORITHM "ML-KEM-768"
+#define IKM_SIZE ((size_t)32) /* FIPS 203: the randomness m of an encapsulation */
 
 static pqe_status
 new_key(bool has_private, pqe__kem_key **out, const pqe__library **l, pqe_error *err)
@@ -124,19 +125,19 @@ pqe__kem_encapsulate(const pqe__kem_key *key, const uint8_t *randomness, uint8_t
     size_t ct_len = PQE__KEM_CIPHERTEXT_SIZE, shared_len = PQE__KEM_SHARED_SIZE;
     const pqe__library *l;
     EVP_PKEY_CTX *ctx;
-    uint8_t m[32];
+    uint8_t *m = NULL;
     pqe_status status = pqe__library_get(&l, err);
     bool ok;
 
-    if (status != PQE_OK)
-        return status;
-    if (randomness != NULL)
-        memcpy(m, randomness, sizeof m);
-    else
-        status = pqe__random_secret(m, sizeof m, err);
+    if (status == PQE_OK && (m = pqe__secmem_alloc(IKM_SIZE)) == NULL)
+        status = pqe__fail_nomem(err);
+    if (status == PQE_OK && randomness != NULL)
+        memcpy(m, randomness, IKM_SIZE);
+    else if (status == PQE_OK)
+        status = pqe__random_secret(m, IKM_SIZE, err);
     if (status != PQE_OK)
         goto cleanup;
-    const OSSL_PARAM params[] = {OSSL_PARAM_construct_octet_string(OSSL_KEM_PARAM_IKME, m, sizeof m),
+    const OSSL_PARAM params[] = {OSSL_PARAM_construct_octet_string(OSSL_KEM_PARAM_IKME, m, IKM_SIZE),
                                  OSSL_PARAM_construct_end()};
     pqe__ossl_begin();
     ctx = new_call(l, key);
@@ -148,7 +149,7 @@ pqe__kem_encapsulate(const pqe__kem_key *key, const uint8_t *randomness, uint8_t
     status = pqe__ossl_end(ok, "encapsulate with ML-KEM", err);
 
 cleanup:
-    pqe__wipe(m, sizeof m);
+    pqe__secmem_free(m);
     if (status != PQE_OK) {
         memset(ct, 0, PQE__KEM_CIPHERTEXT_SIZE);
         pqe__wipe(shared, PQE__KEM_SHARED_SIZE);

@@ -264,6 +264,79 @@ test_hpke_suites(void **state)
     pqe__kem_free(&key);
 }
 
+/* ---- where secrets lie ---- */
+
+static unsigned secrets_seen, on_the_stack;
+
+static void
+look(const void *secret)
+{
+    pthread_attr_t attr;
+    void *low;
+    size_t size;
+
+    assert_int_equal(pthread_getattr_np(pthread_self(), &attr), 0);
+    assert_int_equal(pthread_attr_getstack(&attr, &low, &size), 0);
+    pthread_attr_destroy(&attr);
+    secrets_seen++;
+    on_the_stack += (uintptr_t)secret - (uintptr_t)low < size;
+}
+
+pqe_status __real_pqe__aead_new(const uint8_t *key, size_t key_len, pqe__aead **out, pqe_error *err);
+pqe_status __wrap_pqe__aead_new(const uint8_t *key, size_t key_len, pqe__aead **out, pqe_error *err);
+pqe_status __real_pqe__hkdf_expand(pqe__hkdf_hash hash, const uint8_t *prk, size_t prk_len, const uint8_t *info,
+                                   size_t info_len, uint8_t *out, size_t len, pqe_error *err);
+pqe_status __wrap_pqe__hkdf_expand(pqe__hkdf_hash hash, const uint8_t *prk, size_t prk_len, const uint8_t *info,
+                                   size_t info_len, uint8_t *out, size_t len, pqe_error *err);
+pqe_status __real_pqe__kem_decapsulate(const pqe__kem_key *key, const uint8_t *ct, size_t ct_len, uint8_t *shared,
+                                       pqe_error *err);
+pqe_status __wrap_pqe__kem_decapsulate(const pqe__kem_key *key, const uint8_t *ct, size_t ct_len, uint8_t *shared,
+                                       pqe_error *err);
+
+pqe_status
+__wrap_pqe__aead_new(const uint8_t *key, size_t key_len, pqe__aead **out, pqe_error *err)
+{
+    look(key);
+    return __real_pqe__aead_new(key, key_len, out, err);
+}
+
+pqe_status
+__wrap_pqe__hkdf_expand(pqe__hkdf_hash hash, const uint8_t *prk, size_t prk_len, const uint8_t *info, size_t info_len,
+                        uint8_t *out, size_t len, pqe_error *err)
+{
+    look(prk);
+    look(out);
+    return __real_pqe__hkdf_expand(hash, prk, prk_len, info, info_len, out, len, err);
+}
+
+pqe_status
+__wrap_pqe__kem_decapsulate(const pqe__kem_key *key, const uint8_t *ct, size_t ct_len, uint8_t *shared, pqe_error *err)
+{
+    look(shared);
+    return __real_pqe__kem_decapsulate(key, ct, ct_len, shared, err);
+}
+
+/* What HPKE derives between one call and the next is in locked memory, never on the stack. */
+static void
+test_hpke_secrets(void **state)
+{
+    uint8_t sealed[SEALED], plain[MESSAGE];
+    pqe__kem_key *key = make_key(1);
+
+    (void)state;
+    fill(plain, sizeof plain);
+    secrets_seen = on_the_stack = 0;
+    look(plain);
+    assert_int_equal(on_the_stack, 1); /* it would be seen */
+    on_the_stack = 0;
+    assert_int_equal(pqe__hpke_seal(&pqe__hpke_ml_kem_768, key, NULL, NULL, 0, NULL, 0, plain, MESSAGE, sealed, NULL),
+                     PQE_OK);
+    assert_int_equal(pqe__hpke_open(&pqe__hpke_ml_kem_768, key, NULL, 0, NULL, 0, sealed, SEALED, plain, NULL), PQE_OK);
+    assert_true(secrets_seen >= 11);
+    assert_int_equal(on_the_stack, 0);
+    pqe__kem_free(&key);
+}
+
 int
 main(void)
 {
@@ -271,7 +344,7 @@ main(void)
         cmocka_unit_test(test_kem_round_trip), cmocka_unit_test(test_kem_implicit_rejection),
         cmocka_unit_test(test_kem_misuse),     cmocka_unit_test(test_kem_pem),
         cmocka_unit_test(test_kem_threads),    cmocka_unit_test(test_hpke),
-        cmocka_unit_test(test_hpke_suites),
+        cmocka_unit_test(test_hpke_suites),    cmocka_unit_test(test_hpke_secrets),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
