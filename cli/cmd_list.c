@@ -128,19 +128,22 @@ static int
 list(cli *c, listing *l)
 {
     pqe_error error = {0};
+    pqe_status status;
 
     l->scratch = open_memstream(&l->text, &l->text_len);
     if (l->scratch == NULL)
         return cli_fail_errno(c, ENOMEM, "cannot list", c->vault_dir, NULL);
-    if (pqe_list(c->vault, collect, l, &error) != PQE_OK) {
-        if (l->out_of_memory)
-            return cli_fail_errno(c, ENOMEM, "cannot list", c->vault_dir, NULL);
-        return cli_report(c, "cannot list", c->vault_dir, &error);
-    }
+    status = pqe_list(c->vault, collect, l, &error);
+    if (l->out_of_memory)
+        return cli_fail_errno(c, ENOMEM, "cannot list", c->vault_dir, NULL);
     if (l->count > 0)
         qsort(l->entries, l->count, sizeof *l->entries, by_name);
-    print(c, l);
-    return 0;
+    if (status == PQE_OK || l->count > 0) /* what is sound is shown, whatever happened to the rest */
+        print(c, l);
+    if (status == PQE_OK)
+        return 0;
+    fflush(stdout);
+    return cli_report(c, l->count > 0 ? "cannot list all of" : "cannot list", c->vault_dir, &error);
 }
 
 static int

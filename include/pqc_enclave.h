@@ -359,6 +359,7 @@ PQE_API void pqe_content_free(void **content, size_t len);
 PQE_API pqe_status pqe_info(pqe_vault *vault, const char *name_or_id, pqe_artifact **out, pqe_error *err);
 
 /** Removes an artifact by name or artifact_id: drops its wrapped DEK, then the body. Durable when it returns PQE_OK.
+ *  One whose row in the index was damaged is removed too (and replaced by a put), so that a vault can be mended.
  *  Copies elsewhere and old flash pages are out of reach (docs/threat-model.md). */
 PQE_API pqe_status pqe_delete(pqe_vault *vault, const char *name_or_id, pqe_error *err);
 
@@ -368,6 +369,7 @@ typedef bool (*pqe_list_fn)(void *user, const pqe_artifact *artifact);
 /**
  * Lists all artifacts of one consistent state, each once; the listing's completeness is verified against the head.
  * Memory does not grow with the number of artifacts. The callback must not call into the same vault.
+ * Artifacts whose rows are damaged are left out; the rest is reported, then PQE_E_TAMPERED returned.
  * Errors: PQE_E_TAMPERED (then some may have been reported already), PQE_E_CANCELLED, PQE_E_LOCKED.
  */
 PQE_API pqe_status pqe_list(pqe_vault *vault, pqe_list_fn fn, void *user, pqe_error *err);
@@ -394,8 +396,9 @@ typedef struct pqe_verify_summary {
 
 /**
  * Checks one artifact (name or id) or, with NULL, the whole vault: head, every index entry, every chunk of every body,
- * every content hash recomputed. Goes on after damage and reports each. Returns PQE_OK if all is sound, otherwise the
- * first finding's status. `fn` and `summary` may be NULL.
+ * every content hash recomputed. Goes on after damage and reports each; what is not damage but keeps it from looking (no
+ * memory, a busy vault, a file that may not be opened) ends it. Returns PQE_OK if all is sound, otherwise the first
+ * finding's status. `fn` and `summary` may be NULL.
  */
 PQE_API pqe_status pqe_verify(pqe_vault *vault, const char *name_or_id, pqe_verify_fn fn, void *user,
                               pqe_verify_summary *summary, pqe_error *err);

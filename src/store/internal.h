@@ -42,6 +42,8 @@ typedef enum pqe__stmt {
     STMT_ENTRY_DELETE,
     STMT_ENTRY_CLEAR,
     STMT_ENTRY_ALL,
+    STMT_ENTRY_TWIN,
+    STMT_ENTRY_TARGETS,
     STMT_COUNT
 } pqe__stmt;
 

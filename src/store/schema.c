@@ -61,6 +61,8 @@ static const char *const queries[STMT_COUNT] = {
     [STMT_ENTRY_DELETE] = "DELETE FROM entry WHERE tag = ?1",
     [STMT_ENTRY_CLEAR] = "DELETE FROM entry",
     [STMT_ENTRY_ALL] = "SELECT tag, kind, digest, target FROM entry ORDER BY tag",
+    [STMT_ENTRY_TWIN] = "SELECT tag FROM entry WHERE kind = ?1 AND digest = ?2 LIMIT 1",
+    [STMT_ENTRY_TARGETS] = "SELECT 1 FROM entry WHERE target = ?1 AND kind IN (1, 2) LIMIT 1",
 };
 
 pqe_status

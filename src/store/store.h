@@ -155,6 +155,12 @@ pqe_status pqe__tree_walk(pqe__store *store, const uint8_t root[PQE__DIGEST_SIZE
 /** Also compares every stored inner node with the entries. */
 pqe_status pqe__tree_check_nodes(pqe__store *store, const uint8_t root[PQE__DIGEST_SIZE], pqe_error *err);
 
+/** An artifact is known by two entries, of its name and of its id: finds the other one, proved like any. Reads all. */
+pqe_status pqe__tree_twin(pqe__store *store, const uint8_t root[PQE__DIGEST_SIZE], const pqe__entry *entry,
+                          pqe__entry *twin, pqe_error *err);
+/** Does any entry of a name or an id lead to this row? Reads all; on failure *any is true. */
+pqe_status pqe__tree_leads_to(pqe__store *store, int64_t rowid, bool *any, pqe_error *err);
+
 /* ---- body files ---- */
 
 /* A mark says that a body's name is about to appear in, or vanish from, bodies/. Each has a random name of its own beside

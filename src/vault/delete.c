@@ -21,6 +21,39 @@ pqe__artifact_retire(pqe__txn *txn, pqe__found *old, pqe_error *err)
     return status;
 }
 
+/* The row that the entry leads to may be another's, since only its digest is proved, not its place; a body that the row
+   names may be another's too, so the next collection asks the index. A session secret stays until a rekey. */
+static pqe_status
+drop_damaged_row(pqe__txn *txn, int64_t rowid, pqe_error *err)
+{
+    pqe__store *store = txn->vault->store;
+    uint8_t mark[PQE__MARK_SIZE];
+    bool anothers;
+    pqe__row row = {.is_inline = true};
+    pqe_status status = pqe__tree_leads_to(store, rowid, &anothers, err);
+
+    if (status != PQE_OK || anothers)
+        return status;
+    if (pqe__row_fetch(store, rowid, false, &row, NULL) == PQE_OK && !row.is_inline)
+        status = pqe__body_mark(store, row.file, mark, err);
+    pqe__row_free(&row);
+    return status == PQE_OK ? pqe__row_delete(store, rowid, err) : status;
+}
+
+pqe_status
+pqe__damaged_retire(pqe__txn *txn, const pqe__found *old, pqe_error *err)
+{
+    pqe__store *store = txn->vault->store;
+    pqe__entry twin;
+    pqe_status status = pqe__tree_twin(store, txn->head.index_root, &old->entry, &twin, err);
+
+    if (status == PQE_OK)
+        status = pqe__tree_remove(store, txn->head.index_root, old->entry.tag, err);
+    if (status == PQE_OK)
+        status = pqe__tree_remove(store, txn->head.index_root, twin.tag, err);
+    return status == PQE_OK ? drop_damaged_row(txn, old->entry.rowid, err) : status;
+}
+
 void
 pqe__retired_settle(pqe_vault *vault, const pqe__found *old, pqe__body_file *fresh)
 {
@@ -38,12 +71,17 @@ remove_artifact(pqe__txn *txn, pqe__found *old, pqe_error *err)
 {
     const pqe__keys *keys = txn->vault->session->keys;
     uint8_t tag[PQE__TAG_KEY_SIZE];
-    pqe_status status = pqe__tag_of(keys, PQE__ENTRY_NAME, old->record.name.data, old->record.name.len, tag, err);
+    pqe_status status;
 
-    if (status == PQE_OK)
-        status = pqe__tree_remove(txn->vault->store, txn->head.index_root, tag, err);
-    if (status == PQE_OK)
-        status = pqe__artifact_retire(txn, old, err);
+    if (old->damaged) {
+        status = pqe__damaged_retire(txn, old, err);
+    } else {
+        status = pqe__tag_of(keys, PQE__ENTRY_NAME, old->record.name.data, old->record.name.len, tag, err);
+        if (status == PQE_OK)
+            status = pqe__tree_remove(txn->vault->store, txn->head.index_root, tag, err);
+        if (status == PQE_OK)
+            status = pqe__artifact_retire(txn, old, err);
+    }
     if (status != PQE_OK)
         return status;
     txn->head.artifact_count--;
@@ -60,7 +98,7 @@ delete_once(pqe_vault *vault, const char *name_or_id, pqe_error *err)
 
     if (status != PQE_OK)
         return status;
-    status = pqe__find(&txn, name_or_id, false, &old, err);
+    status = pqe__find_to_remove(&txn, name_or_id, &old, err);
     if (status == PQE_OK)
         status = remove_artifact(&txn, &old, err);
     if (status == PQE_OK)

@@ -171,6 +171,8 @@ typedef struct pqe__found {
     size_t plain_len;
     pqe__record record;
     uint8_t mark[PQE__MARK_SIZE]; /* of its body, once it is retired */
+    bool damaged;                 /* nothing of the above is known, only that `entry` stands for it */
+    pqe__entry entry;             /* only then */
 } pqe__found;
 
 void pqe__found_free(pqe__found *found);
@@ -178,8 +180,11 @@ void pqe__found_free(pqe__found *found);
 pqe_status pqe__find(pqe__txn *txn, const char *name_or_id, bool with_body, pqe__found *out, pqe_error *err);
 /** "urn:pqc-enclave-art:" and 32 hexadecimal digits. */
 bool pqe__is_artifact_id(const char *text);
-/** By name alone; *found false where the index proved that there is none. */
-pqe_status pqe__find_by_name(pqe__txn *txn, pqe__text name, bool *found, pqe__found *out, pqe_error *err);
+/** For doing away with it: an artifact whose entry is proved but whose row is not what was stored is found too, as
+ *  `damaged`. */
+pqe_status pqe__find_to_remove(pqe__txn *txn, const char *name_or_id, pqe__found *out, pqe_error *err);
+/** The same by name alone; *found false where the index proved that there is none. */
+pqe_status pqe__find_to_replace(pqe__txn *txn, pqe__text name, bool *found, pqe__found *out, pqe_error *err);
 /** The artifact an entry (name or id) stands for. */
 pqe_status pqe__find_entry(pqe__txn *txn, const pqe__entry *entry, bool with_body, pqe__found *out, pqe_error *err);
 /** Checks an artifact name as the caller gave it. */
@@ -212,6 +217,8 @@ pqe_status pqe__secret_drop_unused(pqe__txn *txn, const uint8_t key_id[PQE__ID_S
 
 /** Drops an artifact's id entry, row and, if unused, session secret; marks its body. The name entry is the caller's. */
 pqe_status pqe__artifact_retire(pqe__txn *txn, pqe__found *old, pqe_error *err);
+/** Drops what is left of a damaged one, both entries included. */
+pqe_status pqe__damaged_retire(pqe__txn *txn, const pqe__found *old, pqe_error *err);
 /** After the commit: removes the retired artifact's body, and settles the one that took its place. Either may be NULL. */
 void pqe__retired_settle(pqe_vault *vault, const pqe__found *old, pqe__body_file *fresh);
 

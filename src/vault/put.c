@@ -334,10 +334,12 @@ change_index(pqe__txn *txn, pqe_writer *w, pqe__found *old, bool *replaces, pqe_
     pqe_status status = ensure_write_key(txn, err);
 
     if (status == PQE_OK)
-        status = pqe__find_by_name(txn, w->record.name, replaces, old, err);
+        status = pqe__find_to_replace(txn, w->record.name, replaces, old, err);
+    if (status == PQE_OK && old->damaged)
+        status = pqe__damaged_retire(txn, old, err);
     if (status == PQE_OK)
         status = insert_row(txn, w, fresh, err);
-    if (status == PQE_OK && *replaces)
+    if (status == PQE_OK && *replaces && !old->damaged)
         status = pqe__artifact_retire(txn, old, err);
     if (status != PQE_OK)
         return status;

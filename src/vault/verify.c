@@ -2,6 +2,7 @@
 /* Verifying: the index against the head, then every body chunk by chunk with its content hash recomputed. */
 #include "vault/internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,10 +54,19 @@ report(verification *v, pqe_status status, const pqe_artifact *artifact, const p
 
 /* These say nothing about the artifact and end the verification. */
 static bool
-is_about_us(pqe_status status)
+is_about_us(pqe_status status, const pqe_error *error)
 {
-    return status == PQE_E_LOCKED || status == PQE_E_NOMEM || status == PQE_E_CANCELLED || status == PQE_E_BUSY ||
-           status == PQE_E_ARGUMENT || status == PQE_E_CRYPTO;
+    switch (status) {
+    case PQE_E_TAMPERED:
+    case PQE_E_DECRYPTION:
+    case PQE_E_VERSION:
+    case PQE_E_LIMIT:
+        return false;
+    case PQE_E_IO:
+        return error->native != EIO; /* the disk cannot give it back any more */
+    default:
+        return status != PQE_OK;
+    }
 }
 
 /* ---- one artifact ---- */
@@ -103,7 +113,7 @@ verify_artifact(verification *v, const char *name_or_id, bool may_be_gone, pqe_e
         status = read_and_hash(r, &bytes, &error);
     if (status == PQE_E_NOT_FOUND && may_be_gone)
         return PQE_OK; /* removed or replaced since the index was read */
-    if (status == PQE_E_NOT_FOUND || is_about_us(status)) {
+    if (status == PQE_E_NOT_FOUND || is_about_us(status, &error)) {
         pqe_reader_close(&r);
         return pqe__fail(err, status, error.origin, error.native, "%s", error.message);
     }
@@ -125,20 +135,51 @@ typedef struct index_check {
     uint8_t (*ids)[PQE__ID_SIZE];
     size_t count, capacity;
     uint64_t name_entries, id_entries;
+    uint8_t (*damaged)[PQE__DIGEST_SIZE]; /* rows reported: a name and an id lead to each */
+    size_t damaged_count, damaged_capacity;
 } index_check;
+
+/* The array with room for one more of `count` elements of `size` bytes, or NULL. */
+static void *
+grow(void *array, size_t count, size_t *capacity, size_t size)
+{
+    size_t wanted = *capacity != 0 ? 2 * *capacity : 64;
+    void *grown;
+
+    if (count < *capacity)
+        return array;
+    if ((grown = reallocarray(array, wanted, size)) != NULL)
+        *capacity = wanted;
+    return grown;
+}
 
 static pqe_status
 remember_id(index_check *c, const uint8_t id[PQE__ID_SIZE], pqe_error *err)
 {
-    if (c->count == c->capacity) {
-        size_t capacity = c->capacity != 0 ? 2 * c->capacity : 64;
-        void *grown = reallocarray(c->ids, capacity, sizeof *c->ids);
-        if (grown == NULL)
-            return pqe__fail_nomem(err);
-        c->ids = grown;
-        c->capacity = capacity;
-    }
+    void *room = grow(c->ids, c->count, &c->capacity, sizeof *c->ids);
+
+    if (room == NULL)
+        return pqe__fail_nomem(err);
+    c->ids = room;
     memcpy(c->ids[c->count++], id, PQE__ID_SIZE);
+    return PQE_OK;
+}
+
+/* *is_new is false where that row was remembered before. */
+static pqe_status
+remember_damaged(index_check *c, const pqe__entry *entry, bool *is_new, pqe_error *err)
+{
+    void *room = grow(c->damaged, c->damaged_count, &c->damaged_capacity, sizeof *c->damaged);
+
+    *is_new = false;
+    if (room == NULL)
+        return pqe__fail_nomem(err);
+    c->damaged = room;
+    *is_new = true;
+    for (size_t i = 0; i < c->damaged_count && *is_new; i++)
+        *is_new = memcmp(c->damaged[i], entry->digest, PQE__DIGEST_SIZE) != 0;
+    if (*is_new)
+        memcpy(c->damaged[c->damaged_count++], entry->digest, PQE__DIGEST_SIZE);
     return PQE_OK;
 }
 
@@ -159,7 +200,8 @@ check_entry(void *user, const pqe__entry *entry, pqe_error *err)
     index_check *c = user;
     pqe__found f = {0};
     pqe_error error = {0};
-    pqe_status status;
+    bool is_new;
+    pqe_status status, remembered;
 
     c->name_entries += entry->kind == PQE__ENTRY_NAME;
     c->id_entries += entry->kind == PQE__ENTRY_ID;
@@ -173,9 +215,11 @@ check_entry(void *user, const pqe__entry *entry, pqe_error *err)
     }
     if (status == PQE_OK)
         return PQE_OK;
-    if (is_about_us(status))
+    if (is_about_us(status, &error))
         return pqe__fail(err, status, error.origin, error.native, "%s", error.message);
-    return report(c->v, status, NULL, &error, 0, err);
+    if ((remembered = remember_damaged(c, entry, &is_new, err)) != PQE_OK)
+        return remembered;
+    return is_new ? report(c->v, status, NULL, &error, 0, err) : PQE_OK;
 }
 
 static pqe_status
@@ -183,7 +227,7 @@ report_if_damaged(verification *v, pqe_status status, const pqe_error *error, pq
 {
     if (status == PQE_OK)
         return PQE_OK;
-    if (is_about_us(status) || v->stopped)
+    if (is_about_us(status, error) || v->stopped)
         return pqe__fail(err, status, error->origin, error->native, "%s", error->message);
     return report(v, status, NULL, error, 0, err);
 }
@@ -233,6 +277,7 @@ verify_all(verification *v, pqe_error *err)
         status = verify_artifact(v, id, true, err);
     }
     free(c.ids);
+    free(c.damaged);
     return status;
 }
 

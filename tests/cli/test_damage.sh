@@ -42,6 +42,29 @@ want 125 exec big -- cat {}
 [ ! -s "$out" ] || fail "exec ran on a damaged artifact"
 restore
 
+# A damaged row: the rest is listed, and what is damaged can be put anew or removed.
+sql "UPDATE artifact SET dek = zeroblob(60) WHERE file IS NOT NULL"
+want 5 list
+says small
+says_not big
+complains "cannot list all of"
+want 5 list --json
+json "$out" '[a["name"] for a in j] == ["small"]'
+ok put big big --kind model-weights
+ok verify
+sql "DELETE FROM artifact WHERE file IS NOT NULL"
+damaged get big -o new
+ok rm big
+ok verify
+restore
+
+# What keeps verify from looking is not damage.
+status=0
+(ulimit -n 13 && exec "$PQC_ENCLAVE" verify) >"$out" 2>"$err" || status=$?
+[ "$status" = 1 ] || fail "verify without descriptors: status $status"
+complains "Too many open files"
+ok verify
+
 # A body cut short, gone, exchanged for a link to itself, for a directory.
 truncate -s 150000 "$body"
 damaged get big -o new
