@@ -417,7 +417,8 @@ PQE_API pqe_status pqe_rotate(pqe_vault *vault, const pqe_rotate_opts *opts, pqe
 
 /**
  * Asks the backend's passphrase callback for a new passphrase (PQE_PASSPHRASE_NEW) and re-wraps the vault's key with it.
- * The vault must be unlocked; should the session end meanwhile, its keys are wiped when the callback returns.
+ * The vault must be unlocked; should the session end meanwhile, its keys are wiped at once, but for the backend's own,
+ * which goes when the callback returns, and the call fails with PQE_E_LOCKED.
  * Errors: PQE_E_UNAVAILABLE if the vault is not opened by a passphrase, PQE_E_LOCKED, PQE_E_BUSY.
  */
 PQE_API pqe_status pqe_vault_change_passphrase(pqe_vault *vault, pqe_error *err);

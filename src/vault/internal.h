@@ -13,6 +13,7 @@
 #define PQE_VAULT_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "backend/registry.h"
 #include "body/body.h"
@@ -74,7 +75,10 @@ struct pqe_vault {
     pthread_mutex_t db_lock;
     pthread_rwlock_t key_lock;
     pqe__session *session; /* NULL: locked */
+    uint64_t generation;   /* the highest that sessions before this one have seen */
+    atomic_uint lockers;   /* calls that are about to end the session */
     void *stale_key;       /* a backend's key that could not be detached yet because the backend was busy */
+    atomic_uint pins;      /* calls that use the backend's key of this or an ended session without key_lock */
     pthread_mutex_t list_lock;
     pqe__handle *handles;
     pqe_vault *watch_next; /* the watcher's list */
@@ -103,10 +107,17 @@ pqe_status pqe__locked(pqe_error *err);
 /** Takes key_lock for reading if a session runs; PQE_E_LOCKED otherwise, and an expired one is ended first. */
 pqe_status pqe__session_enter(pqe_vault *vault, pqe_error *err);
 void pqe__session_leave(pqe_vault *vault);
-/** Ends the session if it has expired, or in any case; returns nanoseconds until expiry, 0 if locked. */
-uint64_t pqe__session_check_expiry(pqe_vault *vault, bool end_now);
-/** For the watcher: as above without waiting for anybody; asks to be called again soon where it could not end it. */
+/** Nanoseconds until expiry, 0 if locked. Waits for nobody. */
+uint64_t pqe__session_left(pqe_vault *vault);
+/** Ends the session once nobody uses its keys any more; meanwhile nobody begins to. */
+void pqe__session_lock(pqe_vault *vault);
+/** Ends the session if it has expired, without waiting for anybody; returns nanoseconds until it is to be called again,
+ *  0 if never. */
 uint64_t pqe__session_try_expire(pqe_vault *vault);
+/** Keeps the backend's key for a call that waits for a person, while the session may end. Under key_lock. */
+void *pqe__session_pin(pqe_vault *vault);
+/** Afterwards, without key_lock. */
+void pqe__session_unpin(pqe_vault *vault);
 /** For closing: ends the session and waits until the backend has dropped its key too. */
 void pqe__session_end(pqe_vault *vault);
 /** Installs a session (consumed) and has the watcher end it. */
@@ -158,6 +169,8 @@ pqe_status pqe__txn_check_device(pqe__txn *txn, pqe_error *err);
 /** Leaves and re-enters the session around a callback of the application's. */
 void pqe__txn_pause(pqe__txn *txn);
 pqe_status pqe__txn_resume(pqe__txn *txn, pqe_error *err);
+/** For long loops, with the number of the round: lets whoever wants to end the session do so now and then. */
+pqe_status pqe__txn_breathe(pqe__txn *txn, size_t round, pqe_error *err);
 
 /* ---- lookup.c ---- */
 

@@ -52,8 +52,11 @@ pqe_list(pqe_vault *vault, pqe_list_fn fn, void *user, pqe_error *err)
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "there is no callback");
     if ((status = pqe__txn_begin(vault, false, &txn, err)) != PQE_OK)
         return status;
-    /* Once without reporting, so that an entry that was put back is not shown before it is noticed. */
+    /* Once without reporting, so that an entry that was put back is not shown before it is noticed. No key is needed. */
+    pqe__txn_pause(&txn);
     status = pqe__tree_walk(vault->store, txn.head.index_root, NULL, NULL, err);
+    if (status == PQE_OK)
+        status = pqe__txn_resume(&txn, err);
     if (status == PQE_OK)
         status = pqe__tree_walk(vault->store, txn.head.index_root, list_entry, &l, err);
     if (status == PQE_OK && l.count != txn.head.artifact_count)

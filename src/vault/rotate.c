@@ -67,7 +67,8 @@ reseal_secrets(pqe__txn *txn, const pqe__keys *fresh, pqe_error *err)
     pqe_status status = pqe__tree_walk(txn->vault->store, txn->head.index_root, collect, &list, err);
 
     for (size_t i = 0; i < list.count && status == PQE_OK; i++)
-        status = reseal_secret(txn, fresh, &list.entries[i], err);
+        if ((status = pqe__txn_breathe(txn, i, err)) == PQE_OK)
+            status = reseal_secret(txn, fresh, &list.entries[i], err);
     free(list.entries);
     return status;
 }
@@ -114,7 +115,8 @@ rewrap_all(pqe__txn *txn, pqe__keys *fresh, const uint8_t key_id[PQE__ID_SIZE], 
     for (size_t i = 0; i < old->count && status == PQE_OK; i++) {
         pqe__found f;
         renewed *r = &out[i];
-        if ((status = pqe__find_entry(txn, &old->entries[i], false, &f, err)) != PQE_OK)
+        if ((status = pqe__txn_breathe(txn, i, err)) != PQE_OK ||
+            (status = pqe__find_entry(txn, &old->entries[i], false, &f, err)) != PQE_OK)
             return status;
         status = rewrap(txn, fresh, key_id, &f, err);
         r->name = (pqe__entry){.kind = PQE__ENTRY_NAME, .rowid = f.row.rowid};
@@ -155,7 +157,9 @@ rekey(pqe__txn *txn, pqe__keys *fresh, pqe_error *err)
     if (status == PQE_OK && list.count != 0)
         status = pqe__wrap_key_enter(txn, fresh, &secret, err);
     for (size_t i = 0; i < list.count && status == PQE_OK; i++) {
-        status = pqe__tree_set(store, root, &all[i].name, err);
+        status = pqe__txn_breathe(txn, i, err);
+        if (status == PQE_OK)
+            status = pqe__tree_set(store, root, &all[i].name, err);
         if (status == PQE_OK)
             status = pqe__tree_set(store, root, &all[i].id, err);
     }
@@ -238,13 +242,17 @@ pqe_rotate(pqe_vault *vault, const pqe_rotate_opts *opts, pqe_error *err)
 static pqe_status
 ask_new_state(pqe_vault *vault, const uint8_t *state, size_t state_len, pqe_blob *fresh, pqe_error *err)
 {
-    pqe_status status = pqe__session_enter(vault, err);
+    uint8_t vault_id[PQE__ID_SIZE];
+    void *key;
+    pqe_status status;
 
-    if (status != PQE_OK)
+    if ((status = pqe__session_enter(vault, err)) != PQE_OK)
         return status;
-    status = pqe__backend_change_passphrase(vault->backend, vault->session->keys->vault_id, vault->session->backend_key,
-                                            state, state_len, fresh, err);
+    memcpy(vault_id, vault->session->keys->vault_id, sizeof vault_id);
+    key = pqe__session_pin(vault);
     pqe__session_leave(vault);
+    status = pqe__backend_change_passphrase(vault->backend, vault_id, key, state, state_len, fresh, err);
+    pqe__session_unpin(vault);
     return status;
 }
 
@@ -262,7 +270,7 @@ pqe_vault_change_passphrase(pqe_vault *vault, pqe_error *err)
         return status;
     status = pqe__store_get_item(vault->store, PQE__ITEM_BACKEND_STATE, before, sizeof before, &before_len, err);
     pqe__txn_abort(&txn);
-    /* A person may think about the new passphrase: no transaction is held meanwhile. */
+    /* A person may think about the new passphrase: neither transaction nor session is held meanwhile. */
     if (status == PQE_OK)
         status = ask_new_state(vault, before, before_len, &fresh, err);
     if (status != PQE_OK || (status = pqe__txn_begin(vault, true, &txn, err)) != PQE_OK)

@@ -266,11 +266,13 @@ end_session(pqe_vault *vault, bool wait)
 
     for (pqe__handle *h = vault->handles; h != NULL; h = h->next)
         h->drop_keys(h);
+    if (s != NULL)
+        vault->generation = s->generation;
     if (s != NULL && s->backend_key != NULL) {
         pqe__keys_free(&s->keys);
         if (vault->stale_key != NULL || wait)
             pqe__backend_detach(vault->backend, s->backend_key);
-        else if (!pqe__backend_try_detach(vault->backend, s->backend_key))
+        else if (atomic_load(&vault->pins) != 0 || !pqe__backend_try_detach(vault->backend, s->backend_key))
             vault->stale_key = s->backend_key;
         s->backend_key = NULL;
     }
@@ -298,7 +300,7 @@ pqe__session_try_expire(pqe_vault *vault)
         pthread_mutex_unlock(&vault->list_lock);
     }
     if (vault->stale_key != NULL) {
-        if (pqe__backend_try_detach(vault->backend, vault->stale_key))
+        if (atomic_load(&vault->pins) == 0 && pqe__backend_try_detach(vault->backend, vault->stale_key))
             vault->stale_key = NULL;
         else
             left = RETRY_NS;
@@ -308,29 +310,38 @@ pqe__session_try_expire(pqe_vault *vault)
 }
 
 uint64_t
-pqe__session_check_expiry(pqe_vault *vault, bool end_now)
+pqe__session_left(pqe_vault *vault)
 {
     uint64_t now, left = 0;
-    bool stale;
+    bool expired;
 
     pthread_rwlock_rdlock(&vault->key_lock);
     now = pqe__boottime_ns(); /* not before the session began that is looked at */
-    if (vault->session != NULL && vault->session->expires_ns > now)
+    expired = vault->session != NULL && vault->session->expires_ns <= now;
+    if (vault->session != NULL && !expired)
         left = vault->session->expires_ns - now;
     pthread_rwlock_unlock(&vault->key_lock);
-    if (left != 0 && !end_now)
-        return left;
+    if (expired)
+        pqe__session_try_expire(vault); /* where keys are in use the watcher does it, as soon as they are not */
+    return left;
+}
+
+void
+pqe__session_lock(pqe_vault *vault)
+{
+    bool stale;
+
+    atomic_fetch_add(&vault->lockers, 1); /* nobody begins to use keys any more */
     pthread_rwlock_wrlock(&vault->key_lock);
     pthread_mutex_lock(&vault->list_lock);
-    /* Another thread may have started a new session since. */
-    if (vault->session != NULL && (end_now || vault->session->expires_ns <= pqe__boottime_ns()))
+    if (vault->session != NULL)
         end_session(vault, false);
     stale = vault->stale_key != NULL;
     pthread_mutex_unlock(&vault->list_lock);
     pthread_rwlock_unlock(&vault->key_lock);
+    atomic_fetch_sub(&vault->lockers, 1);
     if (stale)
         pqe__watcher_add(vault); /* which tries again */
-    return 0;
 }
 
 void
@@ -346,12 +357,34 @@ pqe__session_end(pqe_vault *vault)
 pqe_status
 pqe__session_enter(pqe_vault *vault, pqe_error *err)
 {
+    if (atomic_load(&vault->lockers) != 0)
+        return pqe__locked(err);
     pthread_rwlock_rdlock(&vault->key_lock);
     if (vault->session != NULL && vault->session->expires_ns > pqe__boottime_ns())
         return PQE_OK;
     pthread_rwlock_unlock(&vault->key_lock);
-    pqe__session_check_expiry(vault, false);
+    pqe__session_left(vault); /* ends it, if it has expired */
     return pqe__locked(err);
+}
+
+void *
+pqe__session_pin(pqe_vault *vault)
+{
+    atomic_fetch_add(&vault->pins, 1);
+    return vault->session->backend_key;
+}
+
+void
+pqe__session_unpin(pqe_vault *vault)
+{
+    bool stale;
+
+    pthread_rwlock_wrlock(&vault->key_lock);
+    atomic_fetch_sub(&vault->pins, 1);
+    stale = vault->stale_key != NULL;
+    pthread_rwlock_unlock(&vault->key_lock);
+    if (stale)
+        pqe__session_try_expire(vault);
 }
 
 void
@@ -440,6 +473,18 @@ attach_backend(pqe_vault *vault, pqe__session *session, pqe_error *err)
     return status;
 }
 
+/* One below the highest that this handle has seen: the same again is right, an older one is not. */
+static uint64_t
+oldest_acceptable(pqe_vault *vault)
+{
+    uint64_t seen;
+
+    pthread_rwlock_rdlock(&vault->key_lock);
+    seen = vault->session != NULL ? vault->session->generation : vault->generation;
+    pthread_rwlock_unlock(&vault->key_lock);
+    return seen != 0 ? seen - 1 : 0;
+}
+
 pqe_status
 pqe_vault_unlock(pqe_vault *vault, uint32_t ttl_seconds, pqe_error *err)
 {
@@ -451,6 +496,7 @@ pqe_vault_unlock(pqe_vault *vault, uint32_t ttl_seconds, pqe_error *err)
     if ((session = calloc(1, sizeof *session)) == NULL)
         return pqe__fail_nomem(err);
     pthread_mutex_lock(&vault->db_lock);
+    session->generation = oldest_acceptable(vault);
     status = attach_backend(vault, session, err);
     if (status == PQE_OK)
         status = pqe__store_begin(vault->store, false, err);
@@ -472,7 +518,7 @@ void
 pqe_vault_lock(pqe_vault *vault)
 {
     if (pqe__vault_usable(vault, NULL) == PQE_OK)
-        pqe__session_check_expiry(vault, true);
+        pqe__session_lock(vault);
 }
 
 uint32_t
@@ -482,7 +528,7 @@ pqe_vault_ttl(pqe_vault *vault)
 
     if (pqe__vault_usable(vault, NULL) != PQE_OK)
         return 0;
-    left = pqe__session_check_expiry(vault, false);
+    left = pqe__session_left(vault);
     return (uint32_t)((left + 999999999u) / 1000000000u);
 }
 

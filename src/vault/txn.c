@@ -72,6 +72,17 @@ pqe__txn_resume(pqe__txn *txn, pqe_error *err)
     return status;
 }
 
+#define ROUNDS_PER_BREATH 64u
+
+pqe_status
+pqe__txn_breathe(pqe__txn *txn, size_t round, pqe_error *err)
+{
+    if (round % ROUNDS_PER_BREATH != 0)
+        return PQE_OK;
+    pqe__txn_pause(txn);
+    return pqe__txn_resume(txn, err);
+}
+
 void
 pqe__txn_abort(pqe__txn *txn)
 {

@@ -135,6 +135,7 @@ typedef struct index_check {
     uint8_t (*ids)[PQE__ID_SIZE];
     size_t count, capacity;
     uint64_t name_entries, id_entries;
+    size_t round;
     uint8_t (*damaged)[PQE__DIGEST_SIZE]; /* rows reported: a name and an id lead to each */
     size_t damaged_count, damaged_capacity;
 } index_check;
@@ -203,6 +204,10 @@ check_entry(void *user, const pqe__entry *entry, pqe_error *err)
     bool is_new;
     pqe_status status, remembered;
 
+    if ((status = pqe__txn_breathe(c->txn, ++c->round, err)) != PQE_OK) {
+        c->v->stopped = true;
+        return status;
+    }
     c->name_entries += entry->kind == PQE__ENTRY_NAME;
     c->id_entries += entry->kind == PQE__ENTRY_ID;
     if (entry->kind == PQE__ENTRY_SECRET) {

@@ -418,9 +418,19 @@ unlock_again(void *arg)
     return NULL;
 }
 
-/* A vault with a passphrase, unlocked for `ttl` seconds, and a second unlock under way that waits for an answer. */
+static void *
+change_passphrase(void *arg)
+{
+    struct person *p = arg;
+
+    p->status = pqe_vault_change_passphrase(p->vault, NULL);
+    return NULL;
+}
+
+/* A vault with a passphrase, unlocked for `ttl` seconds, and a call under way that waits for an answer. */
 static pqe_vault *
-start_asking(const char *dir, struct person *person, uint32_t ttl, pqe_backend **backend, pthread_t *thread)
+start_asking(const char *dir, struct person *person, uint32_t ttl, void *(*call)(void *), pqe_backend **backend,
+             pthread_t *thread)
 {
     const pqe__argon2_params cheap = {.memory_kib = PQE__ARGON2_MEMORY_MIN, .passes = 2, .lanes = 1};
     pqe_backend_opts bo = {.size = sizeof bo, .passphrase = answer, .user = person};
@@ -431,7 +441,7 @@ start_asking(const char *dir, struct person *person, uint32_t ttl, pqe_backend *
     person->vault = vault_create(scratch_path(dir, "vault"), *backend);
     assert_pqe_ok(pqe_vault_unlock(person->vault, ttl, err));
     person->asked = person->answers = false;
-    assert_int_equal(pthread_create(thread, NULL, unlock_again, person), 0);
+    assert_int_equal(pthread_create(thread, NULL, call, person), 0);
     while (!person->asked)
         sleep_ms(1);
     return person->vault;
@@ -463,7 +473,7 @@ test_expiry_while_a_person_is_asked(void **state)
     uint64_t began;
 
     (void)state;
-    v = start_asking(dir, &person, 1, &asking, &thread);
+    v = start_asking(dir, &person, 1, unlock_again, &asking, &thread);
     began = now_ms();
     assert_pqe_ok(pqe_vault_unlock(other, 2, err));
     secret = v->session->keys->secret;
@@ -493,7 +503,7 @@ test_lock_while_a_person_is_asked(void **state)
     uint64_t began;
 
     (void)state;
-    v = start_asking(dir, &person, 1000, &asking, &thread);
+    v = start_asking(dir, &person, 1000, unlock_again, &asking, &thread);
     secret = v->session->keys->secret;
     backend_key = v->session->backend_key;
     began = now_ms();
@@ -510,6 +520,45 @@ test_lock_while_a_person_is_asked(void **state)
     assert_true(is_wiped(backend_key, 32));
     assert_int_equal(pthread_create(&thread, NULL, unlock_again, &person), 0);
     answer_at_last(&person, &asking, thread);
+    scratch_remove(dir);
+}
+
+/* Nor does a session last, or a call wait, because a new passphrase is being thought about. */
+static void
+test_expiry_while_a_new_one_is_asked(void **state)
+{
+    struct person person = {0};
+    char *dir = scratch_make();
+    pqe_backend *asking = NULL;
+    const pqe__secrets *secret;
+    const uint8_t *backend_key;
+    pthread_t thread;
+    uint64_t began = now_ms();
+    pqe_vault *v = start_asking(dir, &person, 1, change_passphrase, &asking, &thread);
+
+    (void)state;
+    secret = v->session->keys->secret;
+    backend_key = v->session->backend_key;
+    while (pqe_vault_is_unlocked(v))
+        ;
+    assert_true(now_ms() - began < 1000 + LATE_MS);
+    assert_true(is_gone(v));
+    assert_true(is_wiped(secret, sizeof *secret));
+    began = now_ms();
+    pqe_vault_lock(v);
+    assert_int_equal(get_status(v, "a"), PQE_E_LOCKED);
+    assert_true(now_ms() - began < LATE_MS);
+    assert_false(is_wiped(backend_key, 32)); /* in use */
+    person.answers = true;
+    pthread_join(thread, NULL);
+    assert_int_equal(person.status, PQE_E_LOCKED);
+    for (began = now_ms(); !is_wiped(backend_key, 32) && now_ms() - began < LATE_MS;)
+        sleep_ms(5);
+    assert_true(is_wiped(backend_key, 32));
+    assert_pqe_ok(pqe_vault_unlock(v, 0, err));
+    pqe__passphrase_set_params(NULL);
+    pqe_vault_close(&v);
+    pqe_backend_close(&asking);
     scratch_remove(dir);
 }
 
@@ -599,6 +648,7 @@ main(void)
         cmocka_unit_test(test_unlock_errors),
         cmocka_unit_test(test_expiry_while_a_person_is_asked),
         cmocka_unit_test(test_lock_while_a_person_is_asked),
+        cmocka_unit_test(test_expiry_while_a_new_one_is_asked),
         cmocka_unit_test(test_clock_is_set),
         cmocka_unit_test(test_timer_clock),
     };

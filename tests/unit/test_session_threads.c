@@ -414,13 +414,79 @@ test_expiry_in_a_child(void **state)
     pqe_backend_close(&b);
 }
 
+/* ---- locking in the middle of long work ---- */
+
+#define MANY 1500u
+
+typedef struct long_work {
+    pqe_vault *vault;
+    pqe_status (*call)(pqe_vault *vault);
+    atomic_bool done;
+    pqe_status status;
+} long_work;
+
+static pqe_status
+rekey(pqe_vault *vault)
+{
+    return pqe_rotate(vault, &(pqe_rotate_opts){.size = sizeof(pqe_rotate_opts), .rekey = true}, NULL);
+}
+
+static pqe_status
+verify_all(pqe_vault *vault)
+{
+    return pqe_verify(vault, NULL, NULL, NULL, NULL, NULL);
+}
+
+static void *
+work_long(void *arg)
+{
+    long_work *w = arg;
+
+    w->status = w->call(w->vault);
+    w->done = true;
+    return NULL;
+}
+
+/* It gives up soon after, and has changed nothing or everything. */
+static void
+test_lock_ends_long_work(void **state)
+{
+    static pqe_status (*const calls[])(pqe_vault *vault) = {rekey, verify_all};
+    pqe_backend *b = backend_memory();
+    pqe_vault *v = vault_create(NULL, b);
+    unsigned interrupted = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < MANY; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "%u", i);
+        put_ok(v, name, "content", 7);
+    }
+    for (unsigned i = 0; i < 20; i++) {
+        long_work w = {.vault = v, .call = calls[i % 2]};
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, work_long, &w), 0);
+        sleep_ms(1 + 2 * i);
+        pqe_vault_lock(v);
+        interrupted += !w.done;
+        pthread_join(thread, NULL);
+        assert_true(w.status == PQE_OK || w.status == PQE_E_LOCKED);
+        assert_pqe_ok(pqe_vault_unlock(v, 0, err));
+        get_equals(v, "7", "content", 7);
+    }
+    assert_true(interrupted > 0);
+    assert_pqe_ok(verify_all(v));
+    pqe_vault_close(&v);
+    pqe_backend_close(&b);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lock_storm),         cmocka_unit_test(test_expiry_storm),
         cmocka_unit_test(test_vaults_come_and_go), cmocka_unit_test(test_fork_under_load),
-        cmocka_unit_test(test_expiry_in_a_child),
+        cmocka_unit_test(test_expiry_in_a_child),  cmocka_unit_test(test_lock_ends_long_work),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
