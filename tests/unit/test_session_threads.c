@@ -26,16 +26,6 @@
 #define LARGE ((size_t)200000)
 #define SMALL ((size_t)1000)
 
-#if defined(__SANITIZE_THREAD__)
-/* Children of a program with threads start a thread here. */
-const char *__tsan_default_options(void);
-const char *
-__tsan_default_options(void)
-{
-    return "die_after_fork=0";
-}
-#endif
-
 static bool
 long_form(void)
 {
