@@ -10,6 +10,7 @@
 
 #include "commands.h"
 #include "json.h"
+#include "process.h"
 #include "report.h"
 #include "session.h"
 
@@ -131,6 +132,8 @@ run(cli *c)
         code = make_parents(c);
     if (code != 0)
         return code;
+    /* What is half made goes when the passphrase is not given; the rest takes a moment and is finished. */
+    cli_catch_signals();
     config = backend_config(c, backend, by_passphrase);
     if (config == NULL)
         return cli_fail_errno(c, ENOMEM, "cannot create vault", c->vault_dir, NULL);

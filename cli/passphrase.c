@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "process.h"
 #include "text.h"
 
 #define TRIES 3
@@ -25,15 +27,15 @@ fail(cli_passphrase *p, pqe_status status, int native, const char *message, cons
     return status;
 }
 
-/* One byte: 1, 0 at the end, or -1. The byte is the caller's to wipe. */
+/* One byte: 1, 0 at the end, or -1; EINTR if a signal was noted. The byte is the caller's to wipe. */
 static ssize_t
 read_byte(int fd, char *byte)
 {
-    ssize_t n;
+    ssize_t n = -1;
 
-    do
+    errno = EINTR;
+    while (n < 0 && errno == EINTR && cli_interrupted() == 0)
         n = read(fd, byte, 1);
-    while (n < 0 && errno == EINTR);
     return n;
 }
 
@@ -54,6 +56,8 @@ read_content(cli_passphrase *p, int fd, char *buf, size_t capacity, size_t *len)
     } else if (*len > 0 && buf[*len - 1] == '\n') {
         --*len;
     }
+    if (n < 0 && cli_interrupted() != 0)
+        return fail(p, PQE_E_CANCELLED, 0, "interrupted", NULL);
     if (n < 0)
         return fail(p, PQE_E_IO, errno, NULL, "give a readable --passphrase-file");
     if (too_long)
@@ -81,49 +85,67 @@ read_file(cli_passphrase *p, const char *path, char *buf, size_t capacity, size_
     return status;
 }
 
-/* The terminal while echo is off, for the signal handler. */
-static int quiet_terminal = -1;
-static struct termios echo_on;
-
+/* What would end the process while the terminal shows nothing that is typed. It is noted instead, so that the terminal is
+   put back and whatever the command has begun is taken back. Stopping is put off: a shell would keep the setting. */
 static const int prompt_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGTSTP};
 #define PROMPT_SIGNALS (sizeof prompt_signals / sizeof prompt_signals[0])
 
+typedef struct terminal {
+    int fd;
+    struct termios echo_on;
+    sigset_t mask; /* outside the prompt */
+    struct sigaction before[PROMPT_SIGNALS];
+} terminal;
+
 static void
-restore_and_die(int number)
+terminal_restore(const terminal *t)
 {
-    tcsetattr(quiet_terminal, TCSAFLUSH, &echo_on);
-    (void)!write(quiet_terminal, "\n", 1);
-    signal(number, SIG_DFL);
-    raise(number);
+    tcsetattr(t->fd, TCSAFLUSH, &t->echo_on);
+    sigprocmask(SIG_SETMASK, &t->mask, NULL);
+    for (size_t i = 0; i < PROMPT_SIGNALS; i++)
+        sigaction(prompt_signals[i], &t->before[i], NULL);
 }
 
-/* Turns echo off. Deadly signals put it back first; stopping is put off, since a shell would keep the setting. */
+/* Turns echo off. From here on the signals are blocked but for moments of waiting, so that none is missed. */
 static bool
-terminal_silence(int fd, struct sigaction before[PROMPT_SIGNALS])
+terminal_silence(terminal *t)
 {
     struct termios silent;
+    sigset_t blocked;
 
-    if (tcgetattr(fd, &echo_on) != 0)
+    if (tcgetattr(t->fd, &t->echo_on) != 0)
         return false;
-    quiet_terminal = fd;
+    sigemptyset(&blocked);
     for (size_t i = 0; i < PROMPT_SIGNALS; i++) {
-        struct sigaction action = {.sa_handler = prompt_signals[i] == SIGTSTP ? SIG_IGN : restore_and_die};
-        sigaction(prompt_signals[i], NULL, &before[i]);
-        if (before[i].sa_handler != SIG_IGN)
+        struct sigaction action = {.sa_handler = prompt_signals[i] == SIGTSTP ? SIG_IGN : cli_interrupt};
+        sigaddset(&blocked, prompt_signals[i]);
+        sigaction(prompt_signals[i], NULL, &t->before[i]);
+        if (t->before[i].sa_handler != SIG_IGN)
             sigaction(prompt_signals[i], &action, NULL);
     }
-    silent = echo_on;
+    sigprocmask(SIG_BLOCK, &blocked, &t->mask);
+    silent = t->echo_on;
     silent.c_lflag &= ~(tcflag_t)(ECHO | ECHOE | ECHOK | ECHONL);
-    return tcsetattr(fd, TCSAFLUSH, &silent) == 0;
+    if (tcsetattr(t->fd, TCSAFLUSH, &silent) == 0)
+        return true;
+    terminal_restore(t);
+    return false;
 }
 
-static void
-terminal_restore(int fd, const struct sigaction before[PROMPT_SIGNALS])
+/* As read_byte(). */
+static ssize_t
+read_key(const terminal *t, char *byte)
 {
-    tcsetattr(fd, TCSAFLUSH, &echo_on);
-    for (size_t i = 0; i < PROMPT_SIGNALS; i++)
-        sigaction(prompt_signals[i], &before[i], NULL);
-    quiet_terminal = -1;
+    struct pollfd wait = {.fd = t->fd, .events = POLLIN};
+
+    while (cli_interrupted() == 0) {
+        if (ppoll(&wait, 1, NULL, &t->mask) > 0)
+            return read_byte(t->fd, byte);
+        if (errno != EINTR)
+            return -1;
+    }
+    errno = EINTR;
+    return -1;
 }
 
 static void
@@ -141,14 +163,14 @@ say(int fd, const char *before, const char *middle, const char *after)
 
 /* One line. With `compare` the buffer is not written but compared with; *same tells. Sets *eof if there is no line. */
 static pqe_status
-read_line(cli_passphrase *p, int fd, char *buf, size_t capacity, size_t *len, bool *same)
+read_line(cli_passphrase *p, const terminal *t, char *buf, size_t capacity, size_t *len, bool *same)
 {
     size_t count = 0;
     ssize_t n;
     char byte = 0;
 
     for (;;) {
-        n = read_byte(fd, &byte);
+        n = read_key(t, &byte);
         if (n != 1 || byte == '\n')
             break;
         if (same == NULL && count < capacity)
@@ -158,6 +180,8 @@ read_line(cli_passphrase *p, int fd, char *buf, size_t capacity, size_t *len, bo
         count++;
     }
     explicit_bzero(&byte, sizeof byte);
+    if (n != 1 && cli_interrupted() != 0)
+        return fail(p, PQE_E_CANCELLED, 0, "interrupted", NULL);
     if (n != 1)
         return fail(p, PQE_E_CANCELLED, 0, "no passphrase was entered", "type one, or use --passphrase-file F");
     if (count > capacity)
@@ -171,14 +195,14 @@ read_line(cli_passphrase *p, int fd, char *buf, size_t capacity, size_t *len, bo
 
 /* Asks for a new passphrase twice, the present one once. Sets *again where the two differ or there is nothing. */
 static pqe_status
-ask(cli_passphrase *p, int fd, bool is_new, char *buf, size_t capacity, size_t *len, bool *again)
+ask(cli_passphrase *p, const terminal *t, bool is_new, char *buf, size_t capacity, size_t *len, bool *again)
 {
     bool same = true;
     pqe_status status;
 
-    say(fd, is_new ? "New passphrase for " : "Passphrase for ", p->label, ": ");
-    status = read_line(p, fd, buf, capacity, len, NULL);
-    say(fd, "\n", "", "");
+    say(t->fd, is_new ? "New passphrase for " : "Passphrase for ", p->label, ": ");
+    status = read_line(p, t, buf, capacity, len, NULL);
+    say(t->fd, "\n", "", "");
     if (status != PQE_OK)
         return status;
     if (*len == 0) {
@@ -187,9 +211,9 @@ ask(cli_passphrase *p, int fd, bool is_new, char *buf, size_t capacity, size_t *
     }
     if (!is_new)
         return PQE_OK;
-    say(fd, "The same again: ", "", "");
-    status = read_line(p, fd, buf, capacity, len, &same);
-    say(fd, "\n", "", "");
+    say(t->fd, "The same again: ", "", "");
+    status = read_line(p, t, buf, capacity, len, &same);
+    say(t->fd, "\n", "", "");
     if (status != PQE_OK || same)
         return status;
     *again = true;
@@ -199,14 +223,13 @@ ask(cli_passphrase *p, int fd, bool is_new, char *buf, size_t capacity, size_t *
 static pqe_status
 read_terminal(cli_passphrase *p, bool is_new, char *buf, size_t capacity, size_t *len)
 {
-    struct sigaction before[PROMPT_SIGNALS];
+    terminal t = {.fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)};
     bool again = true;
     pqe_status status = PQE_E_DENIED;
-    int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
 
-    if (fd < 0 || !terminal_silence(fd, before)) {
-        if (fd >= 0)
-            close(fd);
+    if (t.fd < 0 || !terminal_silence(&t)) {
+        if (t.fd >= 0)
+            close(t.fd);
         return fail(p, PQE_E_DENIED, 0, "a passphrase is needed and there is no terminal to ask on",
                     is_new ? "use --passphrase-file F (passphrase change: --new-passphrase-file F)"
                            : "use --passphrase-file F");
@@ -214,12 +237,12 @@ read_terminal(cli_passphrase *p, bool is_new, char *buf, size_t capacity, size_t
     for (int i = 0; i < TRIES && again; i++) {
         again = false;
         *len = 0;
-        status = ask(p, fd, is_new, buf, capacity, len, &again);
+        status = ask(p, &t, is_new, buf, capacity, len, &again);
         if (again && i + 1 < TRIES)
-            say(fd, "", p->error.message, "; try again\n");
+            say(t.fd, "", p->error.message, "; try again\n");
     }
-    terminal_restore(fd, before);
-    close(fd);
+    terminal_restore(&t);
+    close(t.fd);
     return status;
 }
 

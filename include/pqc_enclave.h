@@ -171,7 +171,9 @@ typedef struct pqe_vault_opts {
     size_t size;           /**< sizeof(pqe_vault_opts) */
     const char *dir;       /**< the vault's directory; NULL: a vault in memory (needs no backend but works with any) */
     pqe_backend *backend;  /**< required; not owned */
-    bool create;           /**< true: make a new vault; fails with PQE_E_EXISTS if there is one */
+    bool create;           /**< true: make a new vault; fails with PQE_E_EXISTS if there is one, with PQE_E_BUSY while
+                                another process makes one there. A process that dies in it leaves a whole vault, or a place
+                                that is none and where the next one can be made */
     bool read_only;        /**< true: never write, whatever the media allow */
     const char *device_id; /**< create only: metadata field device_id of artifacts; NULL: "pqe-" + vault id in hex */
     uint32_t busy_timeout_ms; /**< how long a writer waits for another process; 0: 60,000 */

@@ -58,8 +58,9 @@ typedef struct pqe_backend_ops {
     pqe_status (*enrol)(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], pqe_blob *state, void **key,
                         pqe_error *err);
 
-    /** Undoes enrol() where the vault could not be made: removes key files and the like. Called before detach().
-     *  Optional: a backend that leaves nothing behind has nothing to undo. */
+    /** Undoes enrol() where the vault could not be made: removes key files and the like. Called before detach(). `key`
+     *  NULL: an enrol() for this vault was cut short in a process that died; whatever it left is of no use and is to be
+     *  removed, nothing else. Optional: a backend that leaves nothing behind has nothing to undo. */
     void (*discard)(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], void *key);
 
     /** Opens the key-encryption key of an existing vault. PQE_E_DENIED for a wrong or missing credential. */

@@ -257,14 +257,27 @@ pqe__backend_enrol(pqe_backend *b, const uint8_t vault_id[PQE_VAULT_ID_SIZE], pq
     return status;
 }
 
-void
-pqe__backend_discard(pqe_backend *b, const uint8_t vault_id[PQE_VAULT_ID_SIZE], void *key)
+static void
+discard(pqe_backend *b, const uint8_t vault_id[PQE_VAULT_ID_SIZE], void *key)
 {
-    if (key == NULL || enter(b, NULL) != PQE_OK)
+    if (enter(b, NULL) != PQE_OK)
         return;
     if (HAS_ENTRY(b->ops, discard))
         b->ops->discard(b->self, vault_id, key);
     pthread_mutex_unlock(&b->lock);
+}
+
+void
+pqe__backend_discard(pqe_backend *b, const uint8_t vault_id[PQE_VAULT_ID_SIZE], void *key)
+{
+    if (key != NULL)
+        discard(b, vault_id, key);
+}
+
+void
+pqe__backend_forget(pqe_backend *b, const uint8_t vault_id[PQE_VAULT_ID_SIZE])
+{
+    discard(b, vault_id, NULL);
 }
 
 pqe_status

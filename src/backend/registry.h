@@ -32,6 +32,8 @@ pqe_status pqe__backend_enrol(pqe_backend *backend, const uint8_t vault_id[PQE_V
                               void **key, pqe_error *err);
 /** Does nothing where the backend has nothing to undo. */
 void pqe__backend_discard(pqe_backend *backend, const uint8_t vault_id[PQE_VAULT_ID_SIZE], void *key);
+/** The same for an enrol() of a process that died before its vault came to be. */
+void pqe__backend_forget(pqe_backend *backend, const uint8_t vault_id[PQE_VAULT_ID_SIZE]);
 pqe_status pqe__backend_attach(pqe_backend *backend, const uint8_t vault_id[PQE_VAULT_ID_SIZE], const uint8_t *state,
                                size_t state_len, void **key, pqe_error *err);
 /** NULL is fine. In a forked child nothing is touched. */

@@ -57,8 +57,11 @@ struct pqe__store {
     sqlite3 *db;
     sqlite3_stmt *stmts[STMT_COUNT];
     int dir_fd, bodies_fd, pending_fd; /* -1 in memory */
+    int lock_fd;                       /* of the index while it is being made, else -1 */
     bool read_only, in_transaction;
-    bool made_dir, made_index; /* what pqe__store_destroy() takes back */
+    bool made_dir, made_index, published; /* what pqe__store_destroy() takes back */
+    bool has_note;                        /* that `noted` is being made; create.c */
+    uint8_t noted[PQE__ID_SIZE];
     uint32_t busy_ms;
     char *dir;
     struct pqe__fork_note *note; /* forks.c */
@@ -77,6 +80,16 @@ pqe_status pqe__db_any(pqe__store *store, pqe__stmt which, const uint8_t id[PQE_
 bool pqe__db_blob(sqlite3_stmt *stmt, int column, void *out, size_t len);
 pqe_status pqe__db_damaged(pqe_error *err, const char *what);
 
+/* store.c */
+#define PQE__INDEX "index.db"
+#define PQE__INDEX_NEW "index.db.new" /* until it is whole */
+pqe__store *pqe__store_new(void);
+pqe_status pqe__store_open_top(pqe__store *store, const char *dir, pqe_error *err);
+/** The directory and those below it. */
+pqe_status pqe__store_open_tree(pqe__store *store, const char *dir, pqe_error *err);
+pqe_status pqe__store_open_database(pqe__store *store, const char *name, bool create, bool immutable, uint32_t busy_ms,
+                                    pqe_error *err);
+
 /* forks.c */
 /** Notes that this process has the store's directory open. PQE_E_STATE if it was open in a parent when that forked. */
 pqe_status pqe__forks_note(pqe__store *store, pqe_error *err);
@@ -88,6 +101,8 @@ pqe_status pqe__db_open(pqe__store *store, const char *path, bool create, bool i
                         pqe_error *err);
 pqe_status pqe__db_create_schema(pqe__store *store, pqe_error *err);
 pqe_status pqe__db_check_schema(pqe__store *store, pqe_error *err);
+/** Closes with everything written back and synced: the file alone is the whole index. */
+pqe_status pqe__db_finish(pqe__store *store, pqe_error *err);
 void pqe__db_close(pqe__store *store);
 
 #endif

@@ -341,6 +341,17 @@ pqe__db_check_schema(pqe__store *store, pqe_error *err)
     return require_log(store, err);
 }
 
+pqe_status
+pqe__db_finish(pqe__store *store, pqe_error *err)
+{
+    int rc = sqlite3_wal_checkpoint_v2(store->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+
+    if (rc != SQLITE_OK)
+        return pqe__db_fail(store, rc, "cannot finish the index", err);
+    pqe__db_close(store);
+    return PQE_OK;
+}
+
 void
 pqe__db_close(pqe__store *store)
 {

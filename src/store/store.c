@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening and closing a vault's directory, transactions, head and device items. */
+/* Opening and closing a vault's directory (create.c makes it), transactions, head and device items. */
 #include "store/internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -15,15 +14,16 @@
 #include "crypto/crypto.h"
 #include "util/fsio.h"
 
-static const char *const index_files[] = {"index.db", "index.db-wal", "index.db-shm", "index.db-journal"};
+#define INDEX_LOG PQE__INDEX "-wal"
+#define INDEX_JOURNAL PQE__INDEX "-journal"
 
-static pqe__store *
-store_new(void)
+pqe__store *
+pqe__store_new(void)
 {
     pqe__store *store = calloc(1, sizeof *store);
 
     if (store != NULL)
-        store->dir_fd = store->bodies_fd = store->pending_fd = -1;
+        store->dir_fd = store->bodies_fd = store->pending_fd = store->lock_fd = -1;
     return store;
 }
 
@@ -36,6 +36,7 @@ store_free(pqe__store *store)
         pqe__close_fd(&body->fd);
         free(body);
     }
+    pqe__close_fd(&store->lock_fd);
     pqe__close_fd(&store->pending_fd);
     pqe__close_fd(&store->bodies_fd);
     pqe__close_fd(&store->dir_fd);
@@ -60,6 +61,7 @@ void
 pqe__store_abandon(pqe__store **store)
 {
     if (*store != NULL) {
+        pqe__close_fd(&(*store)->lock_fd);
         pqe__close_fd(&(*store)->pending_fd);
         pqe__close_fd(&(*store)->bodies_fd);
         pqe__close_fd(&(*store)->dir_fd);
@@ -80,8 +82,8 @@ open_dir_at(int parent, const char *name, const char *what, int *fd, pqe_error *
     return *fd >= 0 ? PQE_OK : pqe__fail_errno(err, errno, what);
 }
 
-static pqe_status
-open_top(pqe__store *store, const char *dir, pqe_error *err)
+pqe_status
+pqe__store_open_top(pqe__store *store, const char *dir, pqe_error *err)
 {
     if (store->dir != NULL)
         return PQE_OK;
@@ -90,146 +92,28 @@ open_top(pqe__store *store, const char *dir, pqe_error *err)
     return open_dir_at(AT_FDCWD, store->dir, "cannot open the vault's directory", &store->dir_fd, err);
 }
 
-static pqe_status
-open_tree(pqe__store *store, const char *dir, pqe_error *err)
+pqe_status
+pqe__store_open_tree(pqe__store *store, const char *dir, pqe_error *err)
 {
     pqe_status status;
 
-    if ((status = open_top(store, dir, err)) != PQE_OK)
+    if ((status = pqe__store_open_top(store, dir, err)) != PQE_OK)
         return status;
     if ((status = open_dir_at(store->dir_fd, "bodies", "cannot open bodies/", &store->bodies_fd, err)) != PQE_OK)
         return status;
     return open_dir_at(store->dir_fd, "pending", "cannot open pending/", &store->pending_fd, err);
 }
 
-static pqe_status
-open_database(pqe__store *store, bool create, bool immutable, uint32_t busy_ms, pqe_error *err)
+pqe_status
+pqe__store_open_database(pqe__store *store, const char *name, bool create, bool immutable, uint32_t busy_ms,
+                         pqe_error *err)
 {
     char path[PATH_MAX];
-    int n = snprintf(path, sizeof path, "%s/%s", store->dir, index_files[0]);
+    int n = snprintf(path, sizeof path, "%s/%s", store->dir, name);
 
     if (n < 0 || (size_t)n >= sizeof path)
         return pqe__fail_errno(err, ENAMETOOLONG, "cannot open the index");
     return pqe__db_open(store, path, create, immutable, busy_ms, err);
-}
-
-/* ---- create ---- */
-
-static pqe_status
-require_empty(const char *dir, pqe_error *err)
-{
-    DIR *d = opendir(dir);
-    struct dirent *entry;
-    pqe_status status = PQE_OK;
-
-    if (d == NULL)
-        return pqe__fail_errno(err, errno, "cannot read the directory");
-    if (faccessat(dirfd(d), index_files[0], F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-        status = pqe__fail(err, PQE_E_EXISTS, PQE_ORIGIN_API, 0, "there is a vault in this directory already");
-    while (status == PQE_OK && (entry = readdir(d)) != NULL)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            status = pqe__fail(err, PQE_E_EXISTS, PQE_ORIGIN_API, 0, "the directory is not empty");
-    closedir(d);
-    return status;
-}
-
-static pqe_status
-make_tree(pqe__store *store, const char *dir, pqe_error *err)
-{
-    pqe_status status;
-    int fd;
-
-    store->made_dir = mkdirat(AT_FDCWD, dir, 0700) == 0;
-    if (!store->made_dir && errno != EEXIST)
-        return pqe__fail_errno(err, errno, "cannot make the vault's directory");
-    if ((status = open_top(store, dir, err)) != PQE_OK) {
-        if (store->made_dir)
-            rmdir(dir); /* here, where its name is known for certain */
-        store->made_dir = false;
-        return status;
-    }
-    /* Made here, so that the index and SQLite's files beside it, which copy its mode, are the owner's alone. */
-    fd = openat(store->dir_fd, index_files[0], O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return pqe__fail_errno(err, errno, "cannot make the index");
-    close(fd);
-    store->made_index = true;
-    if (mkdirat(store->dir_fd, "bodies", 0700) != 0 || mkdirat(store->dir_fd, "pending", 0700) != 0)
-        return pqe__fail_errno(err, errno, "cannot make the vault's directories");
-    return PQE_OK;
-}
-
-static pqe_status
-sync_parent(pqe__store *store, pqe_error *err)
-{
-    int fd;
-    pqe_status status = open_dir_at(store->dir_fd, "..", "cannot open the directory above the vault", &fd, err);
-
-    if (status == PQE_OK)
-        status = pqe__sync(fd, "cannot make the vault's directory durable", err);
-    pqe__close_fd(&fd);
-    return status;
-}
-
-static pqe_status
-create_in(pqe__store *store, const char *dir, uint32_t busy_ms, pqe_error *err)
-{
-    struct stat st;
-    pqe_status status = PQE_OK;
-
-    if (stat(dir, &st) == 0)
-        status = require_empty(dir, err);
-    if (status == PQE_OK)
-        status = make_tree(store, dir, err);
-    if (status == PQE_OK)
-        status = open_tree(store, dir, err);
-    if (status == PQE_OK)
-        status = pqe__forks_note(store, err);
-    return status == PQE_OK ? open_database(store, true, false, busy_ms, err) : status;
-}
-
-pqe_status
-pqe__store_create(const char *dir, uint32_t busy_ms, pqe__store **out, pqe_error *err)
-{
-    pqe__store *store = store_new();
-    pqe_status status;
-
-    *out = NULL;
-    if (store == NULL)
-        return pqe__fail_nomem(err);
-    status = dir != NULL ? create_in(store, dir, busy_ms, err) : pqe__db_open(store, NULL, true, false, busy_ms, err);
-    if (status == PQE_OK)
-        status = pqe__db_create_schema(store, err);
-    if (status == PQE_OK && store->dir_fd >= 0)
-        status = pqe__sync(store->dir_fd, "cannot make the vault's directory durable", err);
-    if (status == PQE_OK && store->made_dir)
-        status = sync_parent(store, err);
-    if (status != PQE_OK) {
-        pqe__store_destroy(&store);
-        return status;
-    }
-    *out = store;
-    return PQE_OK;
-}
-
-void
-pqe__store_destroy(pqe__store **store)
-{
-    pqe__store *s = *store;
-
-    if (s == NULL)
-        return;
-    pqe__db_close(s);
-    if (s->made_index) {
-        for (size_t i = 0; i < sizeof index_files / sizeof index_files[0]; i++)
-            unlinkat(s->dir_fd, index_files[i], 0);
-        unlinkat(s->dir_fd, "bodies", AT_REMOVEDIR);
-        unlinkat(s->dir_fd, "pending", AT_REMOVEDIR);
-    }
-    if (s->made_dir)
-        rmdir(s->dir);
-    s->in_transaction = false;
-    pqe__store_close(store);
 }
 
 /* ---- open ---- */
@@ -253,7 +137,7 @@ choose_mode(pqe__store *store, bool want_read_only, bool *immutable, pqe_error *
 
     *immutable = false;
     store->read_only = want_read_only;
-    if (faccessat(store->dir_fd, ".", W_OK, 0) == 0 && faccessat(store->dir_fd, index_files[0], W_OK, 0) == 0)
+    if (faccessat(store->dir_fd, ".", W_OK, 0) == 0 && faccessat(store->dir_fd, PQE__INDEX, W_OK, 0) == 0)
         return PQE_OK;
     if (errno != EROFS && errno != EACCES && errno != EPERM)
         return pqe__fail_errno(err, errno, "cannot open the index");
@@ -261,11 +145,20 @@ choose_mode(pqe__store *store, bool want_read_only, bool *immutable, pqe_error *
     if (readable_file(store, index_files[1]) && readable_file(store, index_files[2]))
         return PQE_OK;
     *immutable = true;
-    if (fstatat(store->dir_fd, index_files[1], &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0)
+    if (fstatat(store->dir_fd, INDEX_LOG, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0)
         return pqe__fail(err, PQE_E_READ_ONLY, PQE_ORIGIN_INDEX, 0,
                          "the vault is not writable here and changes wait in its log (index.db-wal); open it once "
                          "where it can be written");
     return PQE_OK;
+}
+
+static bool
+making_was_cut_short(const char *dir)
+{
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s/%s", dir, PQE__INDEX_NEW);
+
+    return n > 0 && (size_t)n < sizeof path && access(path, F_OK) == 0;
 }
 
 static pqe_status
@@ -273,13 +166,14 @@ require_index(const char *dir, pqe_error *err)
 {
     char path[PATH_MAX];
     struct stat st;
-    int n = snprintf(path, sizeof path, "%s/%s", dir, index_files[0]);
+    int n = snprintf(path, sizeof path, "%s/%s", dir, PQE__INDEX);
 
     if (n < 0 || (size_t)n >= sizeof path)
         return pqe__fail_errno(err, ENAMETOOLONG, "cannot open the vault");
     if (lstat(path, &st) != 0) {
         if (errno == ENOENT || errno == ENOTDIR)
-            return pqe__fail(err, PQE_E_NOT_A_VAULT, PQE_ORIGIN_IO, errno, "there is no vault in this directory");
+            return pqe__fail(err, PQE_E_NOT_A_VAULT, PQE_ORIGIN_IO, errno, "there is no vault in this directory%s",
+                             making_was_cut_short(dir) ? ": its making was cut short and has to be done again" : "");
         return pqe__fail_errno(err, errno, "cannot open the vault");
     }
     if (!S_ISREG(st.st_mode))
@@ -294,9 +188,9 @@ refuse_journal(pqe__store *store, pqe_error *err)
 {
     struct stat st;
 
-    if (fstatat(store->dir_fd, index_files[3], &st, AT_SYMLINK_NOFOLLOW) == 0)
+    if (fstatat(store->dir_fd, INDEX_JOURNAL, &st, AT_SYMLINK_NOFOLLOW) == 0)
         return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "there is an %s, which this format never has",
-                         index_files[3]);
+                         INDEX_JOURNAL);
     return errno == ENOENT ? PQE_OK : pqe__fail_errno(err, errno, "cannot open the index");
 }
 
@@ -310,9 +204,9 @@ pqe__store_open(const char *dir, bool read_only, uint32_t busy_ms, pqe__store **
     *out = NULL;
     if ((status = require_index(dir, err)) != PQE_OK)
         return status;
-    if ((store = store_new()) == NULL)
+    if ((store = pqe__store_new()) == NULL)
         return pqe__fail_nomem(err);
-    status = open_tree(store, dir, err);
+    status = pqe__store_open_tree(store, dir, err);
     if (status == PQE_OK)
         status = refuse_journal(store, err);
     if (status == PQE_OK)
@@ -320,7 +214,7 @@ pqe__store_open(const char *dir, bool read_only, uint32_t busy_ms, pqe__store **
     if (status == PQE_OK)
         status = choose_mode(store, read_only, &immutable, err);
     if (status == PQE_OK)
-        status = open_database(store, false, immutable, busy_ms, err);
+        status = pqe__store_open_database(store, PQE__INDEX, false, immutable, busy_ms, err);
     if (status == PQE_OK)
         status = pqe__db_check_schema(store, err);
     if (status != PQE_OK) {

@@ -19,9 +19,17 @@ typedef struct pqe__store pqe__store;
 
 /* ---- open and close ---- */
 
-/** Makes directory (if missing) and empty index; `dir` NULL keeps everything in memory. PQE_E_EXISTS if there is an
- *  index already or the directory is not empty. On failure nothing that it made is left. */
+/** Makes directory (if missing) and an empty index, which is no vault before pqe__store_publish(); `dir` NULL keeps
+ *  everything in memory. Takes over a place where the making was cut short. PQE_E_EXISTS if there is a vault already or the
+ *  directory is not empty, PQE_E_BUSY while another process makes one there. On failure nothing that it made is left. */
 pqe_status pqe__store_create(const char *dir, uint32_t busy_ms, pqe__store **out, pqe_error *err);
+/** Before a backend makes a key for the new vault: notes that, durably, until the vault is published. */
+pqe_status pqe__store_note_maker(pqe__store *store, const uint8_t vault_id[PQE__ID_SIZE], pqe_error *err);
+typedef void (*pqe__note_fn)(void *user, const uint8_t vault_id[PQE__ID_SIZE]);
+/** Calls `forget` for each vault that died in the making here: it never was, and what a backend keeps for it can go. */
+void pqe__store_settle_notes(pqe__store *store, pqe__note_fn forget, void *user);
+/** Makes a vault of it, durably, at one stroke. Outside a transaction. On failure pqe__store_destroy() is next. */
+pqe_status pqe__store_publish(pqe__store *store, pqe_error *err);
 /** Removes what create made; for a vault whose creation fails later. Closes the store. */
 void pqe__store_destroy(pqe__store **store);
 /** `read_only` is also chosen by the store itself where the media allow no writing. */

@@ -129,6 +129,13 @@ new_keys(const pqe_vault_opts *o, pqe__session *session, pqe_error *err)
     return status == PQE_OK ? set_device_id(&session->priv, o, keys, err) : status;
 }
 
+/* An earlier attempt at this place may have died after its key was made. */
+static void
+forget_key(void *user, const uint8_t vault_id[PQE__ID_SIZE])
+{
+    pqe__backend_forget(user, vault_id);
+}
+
 pqe_status
 pqe__vault_create(pqe_vault *vault, const pqe_vault_opts *o, pqe_error *err)
 {
@@ -142,13 +149,19 @@ pqe__vault_create(pqe_vault *vault, const pqe_vault_opts *o, pqe_error *err)
     status = pqe__watcher_start(err);
     if (status == PQE_OK)
         status = new_keys(o, session, err);
-    /* The directory first: it is cheap to take back, and shows that a vault can be here before a key is made. */
+    /* The place first: it is cheap to take back, and shows that a vault can be here before a key is made. */
     if (status == PQE_OK)
         status = pqe__store_create(o->dir, o->busy_timeout_ms, &vault->store, err);
+    if (status == PQE_OK) {
+        pqe__store_settle_notes(vault->store, forget_key, vault->backend);
+        status = pqe__store_note_maker(vault->store, session->keys->vault_id, err);
+    }
     if (status == PQE_OK)
         status = pqe__backend_enrol(vault->backend, session->keys->vault_id, &blob, &session->backend_key, err);
     if (status == PQE_OK) {
         status = fill_store(vault, session, state, blob.len, err);
+        if (status == PQE_OK)
+            status = pqe__store_publish(vault->store, err);
         if (status != PQE_OK)
             pqe__backend_discard(vault->backend, session->keys->vault_id, session->backend_key);
     }

@@ -444,6 +444,31 @@ discard_removes_only_its_own(void **state)
     pqe_backend_close(&backend);
 }
 
+/* What a process that died in enrol() left is told by the vault id in it. */
+static void
+forget_removes_only_that_vaults(void **state)
+{
+    static const uint8_t other_id[PQE_VAULT_ID_SIZE] = {0x77};
+    char config[SCRATCH_PATH_MAX + 32], path[SCRATCH_PATH_MAX], temp[SCRATCH_PATH_MAX], name[64], hex[33];
+    pqe_backend *backend;
+
+    (void)state;
+    pqe__hex_encode(vault_id, sizeof vault_id, hex);
+    snprintf(name, sizeof name, ".%s.tmp", hex);
+    write_file(scratch_path(name, temp), key_text, 20, 0600);
+    snprintf(config, sizeof config, "file:key-file=%s", scratch_path("key", path));
+    write_file(path, key_text, sizeof key_text - 1, 0600);
+    assert_int_equal(pqe_backend_open(config, NULL, &backend, NULL), PQE_OK);
+    pqe__backend_forget(backend, other_id);
+    assert_int_equal(scratch_entries(), 2);
+    pqe__backend_forget(backend, vault_id);
+    assert_int_equal(scratch_entries(), 0);
+    write_file(path, "something else", 14, 0600);
+    pqe__backend_forget(backend, vault_id);
+    assert_int_equal(scratch_entries(), 1);
+    pqe_backend_close(&backend);
+}
+
 static void
 check_failed_enrol(const char *config, pqe_status expected)
 {
@@ -571,6 +596,7 @@ main(void)
         cmocka_unit_test_setup_teardown(never_overwrites, begin, end),
         cmocka_unit_test_setup_teardown(makes_and_removes_parent_directories, begin, end),
         cmocka_unit_test_setup_teardown(discard_removes_only_its_own, begin, end),
+        cmocka_unit_test_setup_teardown(forget_removes_only_that_vaults, begin, end),
         cmocka_unit_test_setup_teardown(a_failed_enrol_leaves_nothing, begin, end),
         cmocka_unit_test_setup_teardown(a_full_disk_leaves_nothing, begin, end),
         cmocka_unit_test_setup_teardown(an_unwritable_directory_leaves_nothing, begin, end),

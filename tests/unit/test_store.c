@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@ make_store(const char *dir)
     pqe__store *store = NULL;
 
     assert_pqe_ok(pqe__store_create(dir, 200, &store, err));
+    assert_pqe_ok(pqe__store_publish(store, err));
     return store;
 }
 
@@ -47,38 +49,128 @@ commit(pqe__store *store)
 /* ---- create, destroy, open ---- */
 
 static void
+assert_mode(const char *dir, const char *name, mode_t mode)
+{
+    struct stat st;
+
+    assert_int_equal(stat(scratch_path(dir, name), &st), 0);
+    assert_int_equal(st.st_mode & 0777, mode);
+}
+
+static void
+assert_absent(const char *dir, const char *name)
+{
+    assert_int_equal(access(scratch_path(dir, name), F_OK), -1);
+}
+
+static void
 test_create(void **state)
 {
     char *dir = scratch_make();
     const char *v = strdup(scratch_path(dir, "v"));
-    pqe__store *store = make_store(v), *other = NULL;
-    struct stat st;
+    pqe__store *store = NULL, *other = NULL;
 
     (void)state;
-    assert_int_equal(stat(v, &st), 0);
-    assert_int_equal(st.st_mode & 0777, 0700);
-    assert_int_equal(stat(scratch_path(v, "index.db"), &st), 0);
-    assert_int_equal(st.st_mode & 0777, 0600);
-    assert_int_equal(stat(scratch_path(v, "index.db-wal"), &st), 0);
-    assert_int_equal(st.st_mode & 0777, 0600);
-    assert_int_equal(stat(scratch_path(v, "bodies"), &st), 0);
-    assert_int_equal(stat(scratch_path(v, "pending"), &st), 0);
+    /* Before it is published there is no index.db, and whoever looks finds no vault. */
+    assert_pqe_ok(pqe__store_create(v, 200, &store, err));
+    assert_mode(v, ".", 0700);
+    assert_mode(v, "index.db.new", 0600);
+    assert_absent(v, "index.db");
+    assert_int_equal(pqe__store_open(v, false, 200, &other, NULL), PQE_E_NOT_A_VAULT);
+    assert_int_equal(pqe__store_create(v, 200, &other, NULL), PQE_E_BUSY);
+    assert_mode(v, "bodies", 0700);
+    pqe__store_destroy(&store);
+    assert_null(store);
+    assert_absent(v, ".");
+    store = make_store(v);
+    begin(store, true);
+    commit(store);
+    assert_mode(v, "index.db", 0600);
+    assert_mode(v, "index.db-wal", 0600);
+    assert_mode(v, "bodies", 0700);
+    assert_mode(v, "pending", 0700);
+    assert_absent(v, "index.db.new");
     assert_int_equal(pqe__store_create(v, 200, &other, NULL), PQE_E_EXISTS);
     assert_null(other);
     assert_false(pqe__store_read_only(store));
-    pqe__store_destroy(&store);
-    assert_null(store);
-    assert_int_equal(access(v, F_OK), -1);
-    /* A directory that was there stays, one that is not empty is left alone. */
+    pqe__store_close(&store);
+    free((void *)(uintptr_t)v);
+    scratch_remove(dir);
+}
+
+/* A directory that was there stays, one that is not empty is left alone. */
+static void
+test_create_in_place(void **state)
+{
+    char *dir = scratch_make();
+    const char *v = strdup(scratch_path(dir, "v"));
+    pqe__store *store = NULL, *other = NULL;
+
+    (void)state;
     assert_int_equal(mkdir(v, 0700), 0);
-    store = make_store(v);
+    assert_pqe_ok(pqe__store_create(v, 200, &store, err));
     pqe__store_destroy(&store);
-    assert_int_equal(access(v, F_OK), 0);
+    assert_int_equal(rmdir(v), 0); /* empty */
+    assert_int_equal(mkdir(v, 0700), 0);
     assert_int_equal(mkdir(scratch_path(v, "something"), 0700), 0);
     assert_int_equal(pqe__store_create(v, 200, &other, NULL), PQE_E_EXISTS);
-    assert_int_equal(access(scratch_path(v, "index.db"), F_OK), -1);
+    assert_absent(v, "index.db.new");
+    assert_int_equal(rmdir(scratch_path(v, "something")), 0);
+    assert_int_equal(mkdir(scratch_path(v, "bodies"), 0700), 0);
+    assert_int_equal(pqe__store_create(v, 200, &other, NULL), PQE_E_EXISTS); /* anybody's bodies/ */
     assert_int_equal(pqe__store_create(scratch_path(dir, "no/such/parent"), 200, &other, NULL), PQE_E_IO);
     free((void *)(uintptr_t)v);
+    scratch_remove(dir);
+}
+
+static unsigned forgotten;
+
+static void
+forget(void *user, const uint8_t id[PQE__ID_SIZE])
+{
+    forgotten += memcmp(user, id, PQE__ID_SIZE) == 0;
+}
+
+/* What a maker that died leaves: closed instead of destroyed, its files are all there and its lock is not. */
+static void
+test_create_after_death(void **state)
+{
+    static const uint8_t one[PQE__ID_SIZE] = {1}, two[PQE__ID_SIZE] = {2};
+    char *dir = scratch_make();
+    const char *v = strdup(scratch_path(dir, "v")), *copy = strdup(scratch_path(dir, "copy"));
+    char command[PATH_MAX + 64];
+    pqe__store *store = NULL, *other = NULL;
+
+    (void)state;
+    assert_pqe_ok(pqe__store_create(v, 200, &store, err));
+    assert_pqe_ok(pqe__store_note_maker(store, one, err));
+    pqe__store_close(&store);
+    assert_int_equal(pqe__store_open(v, false, 200, &other, NULL), PQE_E_NOT_A_VAULT);
+    assert_int_equal(mkdir(scratch_path(v, "bodies/aa"), 0700), 0); /* somebody's file: not a left-over any more */
+    assert_int_equal(pqe__store_create(v, 200, &other, NULL), PQE_E_EXISTS);
+    assert_int_equal(rmdir(scratch_path(v, "bodies/aa")), 0);
+    snprintf(command, sizeof command, "cp -r '%s' '%s'", v, copy);
+    assert_int_equal(system(command), 0);
+    /* A failed attempt before the note is settled keeps it. */
+    assert_pqe_ok(pqe__store_create(v, 200, &store, err));
+    pqe__store_destroy(&store);
+    assert_pqe_ok(pqe__store_create(v, 200, &store, err));
+    forgotten = 0;
+    pqe__store_settle_notes(store, forget, (void *)(uintptr_t)one);
+    assert_int_equal(forgotten, 1);
+    assert_pqe_ok(pqe__store_note_maker(store, two, err));
+    pqe__store_settle_notes(store, forget, (void *)(uintptr_t)two); /* not its own */
+    assert_int_equal(forgotten, 1);
+    assert_pqe_ok(pqe__store_publish(store, err));
+    assert_int_equal(rmdir(scratch_path(v, "pending")), 0); /* nothing noted any more */
+    pqe__store_close(&store);
+    /* In a copy of the place nothing is forgotten: the original may have become a vault since. */
+    assert_pqe_ok(pqe__store_create(copy, 200, &store, err));
+    pqe__store_settle_notes(store, forget, (void *)(uintptr_t)one);
+    assert_int_equal(forgotten, 1);
+    pqe__store_destroy(&store);
+    free((void *)(uintptr_t)v);
+    free((void *)(uintptr_t)copy);
     scratch_remove(dir);
 }
 
@@ -435,9 +527,16 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_create),     cmocka_unit_test(test_open),           cmocka_unit_test(test_transactions),
-        cmocka_unit_test(test_checkpoint), cmocka_unit_test(test_head_and_items), cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_row_digest), cmocka_unit_test(test_secrets),
+        cmocka_unit_test(test_create),
+        cmocka_unit_test(test_create_in_place),
+        cmocka_unit_test(test_create_after_death),
+        cmocka_unit_test(test_open),
+        cmocka_unit_test(test_transactions),
+        cmocka_unit_test(test_checkpoint),
+        cmocka_unit_test(test_head_and_items),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_row_digest),
+        cmocka_unit_test(test_secrets),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -41,6 +41,7 @@ make_dir(char **scratch)
     *scratch = scratch_make();
     dir = strdup(scratch_path(*scratch, "v"));
     assert_pqe_ok(pqe__store_create(dir, 1000, &store, err));
+    assert_pqe_ok(pqe__store_publish(store, err));
     assert_pqe_ok(pqe__store_begin(store, true, err));
     assert_pqe_ok(pqe__store_put_head(store, head, sizeof head, head, err)); /* a collection writes it again */
     assert_pqe_ok(pqe__store_commit(store, err));

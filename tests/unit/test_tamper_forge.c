@@ -180,6 +180,7 @@ forge(pqe_vault *real, const char *dir, forgery kind, const char *artifact)
     forge_keys(&f, &head);
     assert_pqe_ok(pqe__vault_alloc(real->backend, &f.vault, err));
     assert_pqe_ok(pqe__store_create(dir, 1000, &f.vault->store, err));
+    assert_pqe_ok(pqe__store_publish(f.vault->store, err));
     session->keys = f.keys;
     f.vault->session = session;
     f.txn = (pqe__txn){.vault = f.vault, .write = true, .head = head};

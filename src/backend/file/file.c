@@ -242,9 +242,14 @@ file_enrol(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], pqe_blob *stat
 static void
 file_discard(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], void *key)
 {
-    (void)self;
-    (void)vault_id;
-    pqe__keyfile_remove(&((const file_key *)key)->made);
+    char buf[PATH_MAX];
+    const char *path;
+
+    if (key != NULL)
+        pqe__keyfile_remove(&((const file_key *)key)->made);
+    else if (((const file_self *)self)->mode != PQE__FILE_MODE_PASSPHRASE &&
+             key_path(self, vault_id, buf, &path, NULL) == PQE_OK)
+        pqe__keyfile_remove_dead(path, vault_id);
 }
 
 static pqe_status

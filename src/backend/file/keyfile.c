@@ -24,7 +24,7 @@
 #define KEY_DIGITS ((size_t)2 * PQE__KEY_SIZE)
 #define FILE_LEN (HEADER_LEN + ID_DIGITS + 1 + KEY_DIGITS + 1)
 
-#define TEMP_NAME_SIZE 32
+#define TEMP_NAME_SIZE (1 + ID_DIGITS + sizeof ".tmp")
 #define SHOWN_MAX 120 /* of a path in a message; its end says more than its start */
 
 typedef struct shown {
@@ -266,21 +266,25 @@ write_text(int fd, const uint8_t id[PQE_VAULT_ID_SIZE], const uint8_t key[PQE__K
     return status;
 }
 
+/* By this name it is found again if the process dies here. */
+static void
+temporary_name(const uint8_t id[PQE_VAULT_ID_SIZE], char out[TEMP_NAME_SIZE])
+{
+    out[0] = '.';
+    pqe__hex_encode(id, PQE_VAULT_ID_SIZE, out + 1);
+    memcpy(out + 1 + ID_DIGITS, ".tmp", sizeof ".tmp");
+}
+
 /* A complete, synced file under a temporary name. */
 static pqe_status
 make_temporary(int dir, const char *path, char temp[TEMP_NAME_SIZE], const uint8_t id[PQE_VAULT_ID_SIZE],
                const uint8_t key[PQE__KEY_SIZE], pqe__keyfile_made *made, pqe_error *err)
 {
-    uint8_t random[8];
-    char hex[2 * sizeof random + 1];
     struct stat st = {0};
     int fd;
-    pqe_status status = pqe__random(random, sizeof random, err);
+    pqe_status status;
 
-    if (status != PQE_OK)
-        return status;
-    pqe__hex_encode(random, sizeof random, hex);
-    snprintf(temp, TEMP_NAME_SIZE, ".%s.tmp", hex);
+    temporary_name(id, temp);
     fd = openat(dir, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) {
         status = pqe__fail_errno(err, errno, "cannot make the key file");
@@ -393,6 +397,27 @@ pqe__keyfile_remove(const pqe__keyfile_made *made)
     directory_of(made->path, dir_path);
     if (unlink(made->path) == 0)
         remove_directories(dir_path, made->first_dir);
+}
+
+void
+pqe__keyfile_remove_dead(const char *path, const uint8_t id[PQE_VAULT_ID_SIZE])
+{
+    char dir_path[PATH_MAX], temp[TEMP_NAME_SIZE];
+    void *key;
+    int dir;
+
+    if (check_path(path, NULL) != PQE_OK || pqe__softkey_alloc(PQE__KEY_SIZE, &key, NULL) != PQE_OK)
+        return;
+    directory_of(path, dir_path);
+    dir = open(dir_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir >= 0) {
+        temporary_name(id, temp);
+        unlinkat(dir, temp, 0);
+        if (pqe__keyfile_read(path, id, key, NULL) == PQE_OK) /* it says whose it is */
+            unlinkat(dir, base_of(path), 0);
+        pqe__close_fd(&dir);
+    }
+    pqe__secmem_free(key);
 }
 
 void

@@ -38,6 +38,9 @@ pqe_status pqe__keyfile_create(const char *path, const uint8_t id[PQE_VAULT_ID_S
 /** Removes the file (if it still is the one that was made) and the directories made for it (if empty). */
 void pqe__keyfile_remove(const pqe__keyfile_made *made);
 
+/** Removes the file of a vault that never came to be, if it is there, and the temporary file of its making. */
+void pqe__keyfile_remove_dead(const char *path, const uint8_t id[PQE_VAULT_ID_SIZE]);
+
 /** Frees the record, not the file. */
 void pqe__keyfile_forget(pqe__keyfile_made *made);
 
