@@ -23,6 +23,23 @@ find_backend(const char *name, pqe_backend_info *out)
     return false;
 }
 
+/* A key inside the vault goes wherever the vault goes. */
+static int
+check_key_place(cli *c)
+{
+    bool is_default = cli_option_value(c, "key-file") == NULL;
+    char *path = cli_key_file(c, "0"); /* the default place is the same directory whatever the vault's id */
+    bool inside = path != NULL && cli_is_inside(c->vault_dir, path);
+
+    free(path);
+    if (inside && is_default)
+        return cli_usage(c, "the key file's default place is inside the vault and would go wherever the vault goes; "
+                            "give another --vault, or --key-file");
+    if (inside)
+        return cli_usage(c, "--key-file: a key inside the vault goes wherever the vault goes; choose another place");
+    return 0;
+}
+
 /* Checks that the options make sense together and with the backend. */
 static int
 check_options(cli *c, const char *backend, bool by_passphrase)
@@ -41,9 +58,7 @@ check_options(cli *c, const char *backend, bool by_passphrase)
         return cli_usage(c, "the backend %s takes no passphrase", backend);
     if (by_passphrase && key_file != NULL)
         return cli_usage(c, "a vault is opened by a key file or by a passphrase, not by both");
-    if (key_file != NULL && cli_is_inside(c->vault_dir, key_file))
-        return cli_usage(c, "--key-file: a key inside the vault goes wherever the vault goes; choose another place");
-    return 0;
+    return by_passphrase ? 0 : check_key_place(c);
 }
 
 /* "name", "name:passphrase" or "name:key-file=PATH"; NULL if out of memory. */

@@ -81,3 +81,23 @@ ok list --vault half
 mkdir -p folder/bodies
 want 1 init --vault folder
 complains "the directory is not empty"
+
+# A key file inside the vault is refused, also where its default place is there; nothing is made.
+export XDG_DATA_HOME=$work/both XDG_CONFIG_HOME=$work/both
+want 2 init
+complains "default place is inside the vault"
+absent both
+want 2 init --vault both/pqc-enclave
+mkdir both
+ln -s both alias
+want 2 init --vault "$work/alias"
+rmdir both
+want 2 init --vault both
+absent both
+ok init --key-file "$work/outside" -q
+ok list --key-file "$work/outside"
+rm -r both
+ok init --passphrase-file pass -q
+unset XDG_CONFIG_HOME
+want 2 init --vault "$HOME/.config/pqc-enclave"
+absent "$HOME/.config"
