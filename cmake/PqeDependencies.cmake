@@ -4,14 +4,8 @@
 find_package(PkgConfig REQUIRED)
 
 set(PQE_OPENSSL_ROOT "" CACHE PATH "Prefix of a private OpenSSL >= 3.5 (empty: system's, else the cached private build)")
-set(_pqe_private_cache "$ENV{PQE_CACHE_DIR}")
-if(NOT _pqe_private_cache)
-  set(_pqe_private_cache "$ENV{XDG_CACHE_HOME}")
-  if(NOT _pqe_private_cache)
-    set(_pqe_private_cache "$ENV{HOME}/.cache")
-  endif()
-  set(_pqe_private_cache "${_pqe_private_cache}/pqc-enclave")
-endif()
+execute_process(COMMAND "${PROJECT_SOURCE_DIR}/scripts/cache-dir" OUTPUT_VARIABLE _pqe_private_cache
+  OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
 
 if(NOT PQE_OPENSSL_ROOT)
   pkg_check_modules(PQE_SYSTEM_CRYPTO QUIET IMPORTED_TARGET libcrypto>=3.5)

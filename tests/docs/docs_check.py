@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""docs_check.py SOURCE CTEST BUILD: tests named in the threat model exist, and so does what documents link to."""
+"""docs_check.py SOURCE CTEST BUILD: what documents say of tests, links and packages is so."""
 import fnmatch
 import pathlib
 import re
@@ -23,6 +23,20 @@ for document in [*root.glob("*.md"), *root.glob("docs/**/*.md"), *root.glob("vec
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
         if "://" not in target and not (document.parent / target).exists():
             problems.append(f"{document.relative_to(root)}: {target} is not there")
+
+# The packages that the README lists are those that scripts/setup installs.
+setup = dict(re.findall(r"\[(\w+-\w+)\]='([^']*)'", (root / "scripts/setup").read_text()))
+lists = {"Debian 13": ["deb-build deb-openssl", "deb-test"], "Debian 12": ["deb-openssl", "deb-private"],
+         "Fedora": ["rpm-build", "rpm-test"]}
+readme = (root / "README.md").read_text()
+for system, groups in lists.items():
+    row = re.search(rf"^\| {system}.*$", readme, re.M)
+    told = [set(text.split()) for text in re.findall(r"`([^`]+)`", row[0])] if row else []
+    for i, group in enumerate(groups):
+        packages = {name for key in group.split() for name in setup[key].split()}
+        if i >= len(told) or told[i] != packages:
+            wrong = packages ^ (told[i] if i < len(told) else set())
+            problems.append(f"README.md, {system}: scripts/setup has other packages: {' '.join(sorted(wrong))}")
 
 print("\n".join(problems) or f"{len(named)} names of tests and all links are right")
 sys.exit(bool(problems))
