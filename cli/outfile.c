@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -70,12 +71,12 @@ open_temporary(cli_outfile *file)
 
 /* /dev/stdout and the like are links into /proc, where nothing can be replaced, and which must stay what they are. */
 static bool
-leads_into_proc(const char *path)
+leads_into_proc(const char *path, char target[PATH_MAX])
 {
-    char target[sizeof "/proc/" - 1];
+    ssize_t n = readlink(path, target, PATH_MAX - 1);
 
-    return readlink(path, target, sizeof target) == (ssize_t)sizeof target &&
-           memcmp(target, "/proc/", sizeof target) == 0;
+    target[n > 0 ? n : 0] = '\0';
+    return strncmp(target, "/proc/", sizeof "/proc/" - 1) == 0;
 }
 
 static bool
@@ -86,16 +87,46 @@ is_in_proc(int dir)
     return fstatfs(dir, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
 }
 
+/* The number of the descriptor of ours that `base` in the directory stands for, or -1. */
+static int
+own_descriptor(int dir, const char *base)
+{
+    struct stat here, own;
+    char *end;
+    long number;
+
+    if (fstat(dir, &here) != 0 || stat("/proc/self/fd", &own) != 0 || here.st_dev != own.st_dev ||
+        here.st_ino != own.st_ino || base[0] < '0' || base[0] > '9')
+        return -1;
+    number = strtol(base, &end, 10);
+    return *end == '\0' && number <= INT_MAX ? (int)number : -1;
+}
+
+/* What is open already is written on from where it stands, as standard output would be. Opened anew, a file would be
+   overwritten from its start, and what a failed command leaves would be neither old nor new. */
 static int
 open_in_place(cli_outfile *file, const char *path)
 {
-    file->fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOCTTY);
+    const char *base;
+    int dir = open_directory_of(path, &base), number = dir >= 0 ? own_descriptor(dir, base) : -1, flags;
+
+    if (dir >= 0)
+        close(dir);
+    if (number < 0) {
+        file->fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+        return file->fd < 0 ? errno : 0;
+    }
+    flags = fcntl(number, F_GETFL);
+    if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY)
+        return EBADF;
+    file->fd = fcntl(number, F_DUPFD_CLOEXEC, 3);
     return file->fd < 0 ? errno : 0;
 }
 
 int
 cli_outfile_open(cli_outfile *file, const char *path)
 {
+    char target[PATH_MAX];
     struct stat st;
     int errnum;
 
@@ -105,7 +136,9 @@ cli_outfile_open(cli_outfile *file, const char *path)
     if (stat(path, &st) == 0) {
         if (S_ISDIR(st.st_mode))
             return EISDIR;
-        if (!S_ISREG(st.st_mode) || leads_into_proc(path))
+        if (leads_into_proc(path, target))
+            return open_in_place(file, target);
+        if (!S_ISREG(st.st_mode))
             return open_in_place(file, path);
     }
     file->dir = open_directory_of(path, &file->base);

@@ -18,7 +18,8 @@ typedef struct cli_outfile {
 
 /**
  * Opens `path` for output, which must stay valid until the end. A device, pipe or socket that is there, and what
- * /dev/stdout or /dev/fd/N stand for, is written in place; any other symbolic link is replaced, not followed. 0 or an
+ * /dev/stdout or /dev/fd/N stand for, is written in place (a descriptor of our own from where it stands; nothing is
+ * truncated); any other symbolic link is replaced, not followed. 0 or an
  * errno.
  */
 int cli_outfile_open(cli_outfile *file, const char *path);

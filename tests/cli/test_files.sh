@@ -137,3 +137,26 @@ if is_root && unshare -m true 2>/dev/null; then
 else
     echo "skipped: a get without /proc (needs root and unshare)"
 fi
+
+# What is open already is written on from where it stands; a failed command leaves it as it was.
+printf 'log\n' >log
+printf x >one
+ok put one one --kind other
+for target in /dev/stdout /dev/fd/1 /proc/self/fd/1; do
+    cp log before
+    "$PQC_ENCLAVE" get nothing -o "$target" >>log 2>"$err" && fail "get of nothing to $target succeeds"
+    same log before
+    "$PQC_ENCLAVE" get one -q -o "$target" >>log 2>"$err" || fail "get -o $target"
+    printf x >>before
+    same log before
+done
+cp log before
+"$PQC_ENCLAVE" get nothing -o /dev/fd/5 2>"$err" 5<>log && fail "get of nothing to a descriptor succeeds"
+same log before
+{ printf 'head ' >&5; "$PQC_ENCLAVE" get one -q -o /dev/fd/5 && printf ' tail' >&5; } 5>copy 2>"$err" || fail "a descriptor"
+[ "$(cat copy)" = "head x tail" ] || fail "a descriptor holds $(cat copy)"
+status=0
+"$PQC_ENCLAVE" get one -o /dev/fd/5 2>"$err" 5<log || status=$?
+[ "$status" = 1 ] || fail "get to a descriptor for reading: $status"
+same log before
+want 1 get one -o /dev/fd/77
