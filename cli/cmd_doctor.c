@@ -66,23 +66,27 @@ check_unlock(doctor *d)
     pqe_backend_opts backend_opts = {
         .size = sizeof backend_opts, .passphrase = cli_passphrase_read, .user = &c->passphrase};
     pqe_vault_opts opts = {.size = sizeof opts, .dir = c->vault_dir, .read_only = true};
-    const char *key_file = cli_option_value(c, "key-file");
     pqe_error error = {0};
-    char config[4200];
+    char *config;
 
     if (strcmp(c->facts.key_source, "passphrase") == 0 && c->passphrase.file == NULL) {
         doctor_say(d, DOCTOR_WARN, "unlock", "give --passphrase-file F", "not tried without the passphrase");
         return;
     }
-    snprintf(config, sizeof config, "%s%s%s", c->facts.backend, key_file != NULL ? ":key-file=" : "",
-             key_file != NULL ? key_file : "");
+    config = cli_backend_config(c);
+    if (config == NULL) {
+        doctor_say(d, DOCTOR_FAIL, "unlock", NULL, "the backend's name in the vault is damaged");
+        return;
+    }
     if (pqe_backend_open(config, &backend_opts, &c->backend, &error) == PQE_OK) {
         opts.backend = c->backend;
         if (pqe_vault_open(&opts, &c->vault, &error) == PQE_OK && pqe_vault_unlock(c->vault, 0, &error) == PQE_OK) {
             doctor_say(d, DOCTOR_OK, "unlock", NULL, "the vault opens, its head is authentic");
+            free(config);
             return;
         }
     }
+    free(config);
     doctor_say(d, DOCTOR_FAIL, "unlock", "check the key file or passphrase; `" CLI_NAME " verify` tells more", "%s: %s",
                pqe_status_name(error.status), error.message);
 }

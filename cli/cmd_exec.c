@@ -123,6 +123,16 @@ load_all(cli *c, plan *p)
     return code;
 }
 
+/* One artifact may have been given by its name and by its id. */
+static bool
+linked_already(const plan *p, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(p->artifacts[k].name, p->artifacts[i].name) == 0)
+            return true;
+    return false;
+}
+
 static int
 make_directory(cli *c, plan *p)
 {
@@ -133,7 +143,7 @@ make_directory(cli *c, plan *p)
                         errnum == ENODEV ? "neither $XDG_RUNTIME_DIR nor /dev/shm is kept in memory" : strerror(errnum),
                         "use {NAME} instead");
     for (size_t i = 0; i < c->operand_count; i++) {
-        errnum = cli_linkdir_add(&p->directory, p->artifacts[i].name, p->artifacts[i].fd);
+        errnum = linked_already(p, i) ? 0 : cli_linkdir_add(&p->directory, p->artifacts[i].name, p->artifacts[i].fd);
         if (errnum != 0)
             return cli_fail_errno(c, errnum, "cannot link in {DIR}", p->artifacts[i].name, NULL);
     }

@@ -86,7 +86,6 @@ get(cli *c, const char *name, cli_outfile *file)
 
     if (code != 0)
         return code;
-    cli_catch_signals();
     if (pqe_reader_open(c->vault, name, &reader, &error) != PQE_OK)
         return cli_report(c, "cannot get", name, &error);
     code = copy(c, name, reader, file);
@@ -108,6 +107,7 @@ run(cli *c)
         return code;
     if (path == NULL && isatty(STDOUT_FILENO))
         return cli_usage(c, "standard output is a terminal; give -o FILE, or -o - if you mean it");
+    cli_catch_signals(); /* before there is anything to leave behind */
     if (!to_file)
         return get(c, c->operands[0], NULL);
     errnum = cli_outfile_open(&file, path);

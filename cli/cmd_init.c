@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pqc-enclave init: makes a vault. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <pqc_enclave/backend.h>
 
@@ -78,6 +80,23 @@ backend_config(const cli *c, const char *backend, bool by_passphrase)
     return n < 0 ? NULL : config;
 }
 
+/* A directory just made survives a power cut once the one that holds it is synced. */
+static int
+sync_parent(cli *c, const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int parent = fd >= 0 ? openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    int code = 0;
+
+    if (parent < 0 || fsync(parent) != 0)
+        code = cli_fail_errno(c, errno, "cannot make durable", path, NULL);
+    if (parent >= 0)
+        close(parent);
+    if (fd >= 0)
+        close(fd);
+    return code;
+}
+
 /* The directories above the default place: not everybody has them. */
 static int
 make_parents(cli *c)
@@ -89,7 +108,9 @@ make_parents(cli *c)
         return cli_fail_errno(c, ENOMEM, "cannot create", c->vault_dir, NULL);
     for (char *slash = strchr(path + 1, '/'); slash != NULL && code == 0; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        if (mkdir(path, 0700) == 0)
+            code = sync_parent(c, path);
+        else if (errno != EEXIST)
             code = cli_fail_errno(c, errno, "cannot create", path, "give --vault DIR");
         *slash = '/';
     }

@@ -27,31 +27,61 @@ fail(cli_passphrase *p, pqe_status status, int native, const char *message, cons
     return status;
 }
 
+/* What would end the process is noted instead while a passphrase is read, where the command catches it, so that what the
+   command has begun is taken back. At a prompt it always is, so that the terminal is put back; there stopping is put off,
+   since a shell would keep the setting. */
+static const int prompt_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGTSTP};
+#define PROMPT_SIGNALS (sizeof prompt_signals / sizeof prompt_signals[0])
+
+/* Where a passphrase is read from. The signals are blocked but for moments of waiting, so that none is missed. */
+typedef struct source {
+    int fd;
+    sigset_t mask; /* as it was */
+} source;
+
+static void
+signals_block(source *s)
+{
+    sigset_t blocked;
+
+    sigemptyset(&blocked);
+    for (size_t i = 0; i < PROMPT_SIGNALS; i++)
+        sigaddset(&blocked, prompt_signals[i]);
+    sigprocmask(SIG_BLOCK, &blocked, &s->mask);
+}
+
+static void
+signals_unblock(const source *s)
+{
+    sigprocmask(SIG_SETMASK, &s->mask, NULL);
+}
+
 /* One byte: 1, 0 at the end, or -1; EINTR if a signal was noted. The byte is the caller's to wipe. */
 static ssize_t
-read_byte(int fd, char *byte)
+read_byte(const source *s, char *byte)
 {
+    struct pollfd wait = {.fd = s->fd, .events = POLLIN};
     ssize_t n = -1;
 
     errno = EINTR;
-    while (n < 0 && errno == EINTR && cli_interrupted() == 0)
-        n = read(fd, byte, 1);
+    while (n < 0 && (errno == EINTR || errno == EAGAIN) && cli_interrupted() == 0)
+        n = ppoll(&wait, 1, NULL, &s->mask) > 0 ? read(s->fd, byte, 1) : -1;
     return n;
 }
 
 /* The file's bytes without one newline at their end. The newline of a passphrase of full length is past the buffer. */
 static pqe_status
-read_content(cli_passphrase *p, int fd, char *buf, size_t capacity, size_t *len)
+read_content(cli_passphrase *p, const source *s, char *buf, size_t capacity, size_t *len)
 {
     char byte = 0;
     ssize_t n = 0;
     bool too_long = false;
 
-    while (*len < capacity && (n = read_byte(fd, buf + *len)) == 1)
+    while (*len < capacity && (n = read_byte(s, buf + *len)) == 1)
         ++*len;
     if (n == 1) {
-        n = read_byte(fd, &byte);
-        too_long = n == 1 && (byte != '\n' || read_byte(fd, &byte) == 1);
+        n = read_byte(s, &byte);
+        too_long = n == 1 && (byte != '\n' || read_byte(s, &byte) == 1);
         explicit_bzero(&byte, sizeof byte);
     } else if (*len > 0 && buf[*len - 1] == '\n') {
         --*len;
@@ -70,82 +100,61 @@ read_content(cli_passphrase *p, int fd, char *buf, size_t capacity, size_t *len)
 static pqe_status
 read_file(cli_passphrase *p, const char *path, char *buf, size_t capacity, size_t *len)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    /* Not to be stuck in opening a pipe that nobody writes to; read_byte() waits. */
+    source s = {.fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)};
     pqe_status status;
     struct stat st;
 
     p->object = path;
-    if (fd < 0)
+    if (s.fd < 0)
         return fail(p, PQE_E_IO, errno, NULL, "give a readable --passphrase-file");
-    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+    if (fstat(s.fd, &st) == 0 && S_ISDIR(st.st_mode))
         status = fail(p, PQE_E_IO, EISDIR, NULL, "give a readable --passphrase-file");
-    else
-        status = read_content(p, fd, buf, capacity, len);
-    close(fd);
+    else {
+        signals_block(&s);
+        status = read_content(p, &s, buf, capacity, len);
+        signals_unblock(&s);
+    }
+    close(s.fd);
     return status;
 }
 
-/* What would end the process while the terminal shows nothing that is typed. It is noted instead, so that the terminal is
-   put back and whatever the command has begun is taken back. Stopping is put off: a shell would keep the setting. */
-static const int prompt_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGTSTP};
-#define PROMPT_SIGNALS (sizeof prompt_signals / sizeof prompt_signals[0])
-
 typedef struct terminal {
-    int fd;
+    source in;
     struct termios echo_on;
-    sigset_t mask; /* outside the prompt */
     struct sigaction before[PROMPT_SIGNALS];
 } terminal;
 
 static void
 terminal_restore(const terminal *t)
 {
-    tcsetattr(t->fd, TCSAFLUSH, &t->echo_on);
-    sigprocmask(SIG_SETMASK, &t->mask, NULL);
+    tcsetattr(t->in.fd, TCSAFLUSH, &t->echo_on);
+    signals_unblock(&t->in);
     for (size_t i = 0; i < PROMPT_SIGNALS; i++)
         sigaction(prompt_signals[i], &t->before[i], NULL);
 }
 
-/* Turns echo off. From here on the signals are blocked but for moments of waiting, so that none is missed. */
+/* Turns echo off. */
 static bool
 terminal_silence(terminal *t)
 {
     struct termios silent;
-    sigset_t blocked;
 
-    if (tcgetattr(t->fd, &t->echo_on) != 0)
+    if (tcgetattr(t->in.fd, &t->echo_on) != 0)
         return false;
-    sigemptyset(&blocked);
     for (size_t i = 0; i < PROMPT_SIGNALS; i++) {
         struct sigaction action = {.sa_handler = prompt_signals[i] == SIGTSTP ? SIG_IGN : cli_interrupt};
-        sigaddset(&blocked, prompt_signals[i]);
         sigaction(prompt_signals[i], NULL, &t->before[i]);
         if (t->before[i].sa_handler != SIG_IGN)
             sigaction(prompt_signals[i], &action, NULL);
     }
-    sigprocmask(SIG_BLOCK, &blocked, &t->mask);
+    signals_block(&t->in);
     silent = t->echo_on;
     silent.c_lflag &= ~(tcflag_t)(ECHO | ECHOE | ECHOK | ECHONL);
-    if (tcsetattr(t->fd, TCSAFLUSH, &silent) == 0)
+    if (tcsetattr(t->in.fd, TCSAFLUSH, &silent) == 0)
         return true;
     terminal_restore(t);
     return false;
-}
-
-/* As read_byte(). */
-static ssize_t
-read_key(const terminal *t, char *byte)
-{
-    struct pollfd wait = {.fd = t->fd, .events = POLLIN};
-
-    while (cli_interrupted() == 0) {
-        if (ppoll(&wait, 1, NULL, &t->mask) > 0)
-            return read_byte(t->fd, byte);
-        if (errno != EINTR)
-            return -1;
-    }
-    errno = EINTR;
-    return -1;
 }
 
 static void
@@ -170,7 +179,7 @@ read_line(cli_passphrase *p, const terminal *t, char *buf, size_t capacity, size
     char byte = 0;
 
     for (;;) {
-        n = read_key(t, &byte);
+        n = read_byte(&t->in, &byte);
         if (n != 1 || byte == '\n')
             break;
         if (same == NULL && count < capacity)
@@ -200,9 +209,9 @@ ask(cli_passphrase *p, const terminal *t, bool is_new, char *buf, size_t capacit
     bool same = true;
     pqe_status status;
 
-    say(t->fd, is_new ? "New passphrase for " : "Passphrase for ", p->label, ": ");
+    say(t->in.fd, is_new ? "New passphrase for " : "Passphrase for ", p->label, ": ");
     status = read_line(p, t, buf, capacity, len, NULL);
-    say(t->fd, "\n", "", "");
+    say(t->in.fd, "\n", "", "");
     if (status != PQE_OK)
         return status;
     if (*len == 0) {
@@ -211,9 +220,9 @@ ask(cli_passphrase *p, const terminal *t, bool is_new, char *buf, size_t capacit
     }
     if (!is_new)
         return PQE_OK;
-    say(t->fd, "The same again: ", "", "");
+    say(t->in.fd, "The same again: ", "", "");
     status = read_line(p, t, buf, capacity, len, &same);
-    say(t->fd, "\n", "", "");
+    say(t->in.fd, "\n", "", "");
     if (status != PQE_OK || same)
         return status;
     *again = true;
@@ -223,13 +232,13 @@ ask(cli_passphrase *p, const terminal *t, bool is_new, char *buf, size_t capacit
 static pqe_status
 read_terminal(cli_passphrase *p, bool is_new, char *buf, size_t capacity, size_t *len)
 {
-    terminal t = {.fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)};
+    terminal t = {.in.fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)};
     bool again = true;
     pqe_status status = PQE_E_DENIED;
 
-    if (t.fd < 0 || !terminal_silence(&t)) {
-        if (t.fd >= 0)
-            close(t.fd);
+    if (t.in.fd < 0 || !terminal_silence(&t)) {
+        if (t.in.fd >= 0)
+            close(t.in.fd);
         return fail(p, PQE_E_DENIED, 0, "a passphrase is needed and there is no terminal to ask on",
                     is_new ? "use --passphrase-file F (passphrase change: --new-passphrase-file F)"
                            : "use --passphrase-file F");
@@ -239,10 +248,10 @@ read_terminal(cli_passphrase *p, bool is_new, char *buf, size_t capacity, size_t
         *len = 0;
         status = ask(p, &t, is_new, buf, capacity, len, &again);
         if (again && i + 1 < TRIES)
-            say(t.fd, "", p->error.message, "; try again\n");
+            say(t.in.fd, "", p->error.message, "; try again\n");
     }
     terminal_restore(&t);
-    close(t.fd);
+    close(t.in.fd);
     return status;
 }
 

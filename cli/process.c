@@ -42,11 +42,13 @@ fill_standard_descriptors(void)
 void
 cli_process_harden(void)
 {
-    const struct rlimit none = {0, 0};
+    /* core(5): 0 stops files alone, 1 programs that take dumps through a pipe as well. */
+    const struct rlimit least = {1, 1}, none = {0, 0};
 
     fill_standard_descriptors();
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    (void)setrlimit(RLIMIT_CORE, &none);
+    if (setrlimit(RLIMIT_CORE, &least) != 0)
+        (void)setrlimit(RLIMIT_CORE, &none);
     umask_before = umask(077);
     for (size_t i = 0; i < sizeof changed / sizeof changed[0]; i++) {
         struct sigaction action = {.sa_handler = changed[i].handler};

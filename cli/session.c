@@ -154,27 +154,46 @@ check_key_options(cli *c)
     return 0;
 }
 
+char *
+cli_backend_config(const cli *c)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
+    const char *name = c->facts.backend, *key_file = cli_option_value(c, "key-file");
+    char *config = NULL;
+    int n;
+
+    errno = EINVAL;
+    if (name[0] == '\0' || name[strspn(name, allowed)] != '\0')
+        return NULL;
+    errno = ENOMEM;
+    if (key_file != NULL)
+        n = asprintf(&config, "%s:key-file=%s", name, key_file);
+    else
+        n = asprintf(&config, "%s", name);
+    return n < 0 ? NULL : config;
+}
+
 int
 cli_open_locked(cli *c)
 {
-    const char *key_file = cli_option_value(c, "key-file");
     pqe_error error = {0};
-    char *config = NULL;
-    int code = cli_vault_dir(c, NULL), n;
+    char *config;
+    int code = cli_vault_dir(c, NULL);
 
     if (code != 0)
         return code;
     if (pqe_vault_peek(c->vault_dir, &c->facts, &error) != PQE_OK)
         return cli_report(c, "cannot open vault", c->vault_dir, &error);
-    code = check_key_options(c);
-    if (code != 0)
-        return code;
-    if (key_file != NULL)
-        n = asprintf(&config, "%s:key-file=%s", c->facts.backend, key_file);
-    else
-        n = asprintf(&config, "%s", c->facts.backend);
-    if (n < 0)
+    config = cli_backend_config(c);
+    if (config == NULL && errno == EINVAL)
+        return cli_fail(c, PQE_E_TAMPERED, "cannot open vault", c->vault_dir, "the backend's name is damaged", NULL);
+    if (config == NULL)
         return cli_fail_errno(c, ENOMEM, "cannot open vault", c->vault_dir, NULL);
+    code = check_key_options(c);
+    if (code != 0) {
+        free(config);
+        return code;
+    }
     code = open_backend(c, config);
     free(config);
     return code != 0 ? code : open_vault(c, false);

@@ -74,15 +74,12 @@ damaged get big -o new
 want 5 verify
 restore
 mv "$body" "$work/body" && ln -s "$work/body" "$body"
-run get big -o new
-[ "$status" = 5 ] || [ "$status" = 1 ] || fail "a body that is a link: status $status"
-absent new
+damaged get big -o new
 want 5 verify
 restore
 rm "$body" && mkdir "$body"
-run get big -o new
-[ "$status" = 5 ] || [ "$status" = 1 ] || fail "a body that is a directory: status $status"
-absent new
+damaged get big -o new
+want 5 verify
 restore
 
 # The index: another format version, a row removed, a vault file that is a directory or no database.
@@ -104,12 +101,25 @@ rm "$vault/index.db" && mkdir "$vault/index.db"
 want 1 list
 restore
 head -c 20000 /dev/urandom >"$vault/index.db"
-run list
-[ "$status" = 5 ] || [ "$status" = 1 ] || fail "an index of noise: status $status"
+want 5 list
 restore
 : >"$vault/index.db"
-run list
-[ "$status" != 0 ] || fail "an empty index is accepted"
+want 5 list
+restore
+
+# The backend's name in the vault is no configuration of one: no file that it names is opened.
+mkfifo trap
+for name in "file:key-file=trap" "file:" "File" "file "; do
+    sql "UPDATE device SET bytes = CAST('$name' AS BLOB) WHERE item = 1"
+    damaged get big -o new
+    complains "name is damaged"
+    want 5 list --key-file trap
+    want 1 doctor
+    says "name in the vault is damaged"
+    restore
+done
+sql "UPDATE device SET bytes = CAST('tpm9' AS BLOB) WHERE item = 1"
+want 6 list
 restore
 ok verify
 

@@ -122,6 +122,11 @@ says "True 0000000000000000"
     ulimit -S -c "$(ulimit -H -c)"
     ok exec cred -- sh -c 'ulimit -H -c'
     [ "$(cat "$out")" = 0 ] || fail "the program may dump core"
+    # 0 would leave out what takes dumps through a pipe, core(5).
+    [ "$(ulimit -H -c)" = 0 ] || {
+        ok exec cred -- "$python" -c 'import resource; print(resource.getrlimit(resource.RLIMIT_CORE))'
+        [ "$(cat "$out")" = "(1, 1)" ] || fail "a core dump may be piped to a program"
+    }
 ) || exit 1
 # The vault is closed while it runs; only root may look.
 if is_root; then
@@ -137,6 +142,13 @@ fi
 # It outlives rm, and the vault is not held while it runs.
 ok exec cred -- sh -c '"$1" rm cred -q && cat {} && "$1" put cred nothing --kind other -q' - "$PQC_ENCLAVE"
 [ "$(cat "$out")" = secret ] || fail "after rm"
+
+# One artifact by its name and by its id: one link, and a path for each.
+ok put twice "$work/content" --kind other
+ok info twice --json
+id=$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["artifact_id"])' "$out")
+ok exec twice "$id" -- sh -c 'ls "$1" && cmp "$2" "$3"' - {DIR} {twice} "{$id}"
+[ "$(cat "$out")" = twice ] || fail "an artifact given twice"
 
 # An unmodified OCR program finds its model in {DIR}.
 if command -v tesseract >/dev/null && data=$(tesseract --list-langs 2>&1 | sed -n 's/.*"\(.*\)".*/\1/p' | head -1) &&

@@ -134,6 +134,22 @@ if is_root && unshare -m true 2>/dev/null; then
     mode 600 named
     absent named2
     [ -z "$(find . -name '.pqc-enclave*')" ] || fail "a temporary file is left"
+    # Interrupted before the vault is open: while it waits for the passphrase.
+    printf 'correct horse\n' >pass
+    ok init --vault asking --passphrase-file pass
+    mkfifo passes
+    # shellcheck disable=SC2016
+    unshare -m env --default-signal bash -c 'mount -t tmpfs none /proc && exec "$@"' - \
+        "$PQC_ENCLAVE" get name -o named --vault asking --passphrase-file passes 2>"$err" &
+    for _ in $(seq 100); do
+        [ -z "$(find . -name '.pqc-enclave*')" ] || break
+        sleep 0.05
+    done
+    [ -n "$(find . -name '.pqc-enclave*')" ] || fail "no temporary file to be left"
+    kill -TERM $!
+    wait $!
+    [ $? = 143 ] || fail "get does not die of the signal"
+    [ -z "$(find . -name '.pqc-enclave*')" ] || fail "a temporary file is left by a signal"
 else
     echo "skipped: a get without /proc (needs root and unshare)"
 fi
