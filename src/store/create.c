@@ -353,6 +353,8 @@ pqe__store_publish(pqe__store *store, pqe_error *err)
     status = pqe__sync(store->dir_fd, "cannot make the index durable", err);
     if (status == PQE_OK)
         status = pqe__store_open_database(store, PQE__INDEX, false, false, store->busy_ms, err);
+    if (status == PQE_OK) /* this reads, by which the log is made too: on a full disk it could not be later */
+        status = pqe__db_check_schema(store, err);
     if (status != PQE_OK)
         return status;
     drop_note(store);

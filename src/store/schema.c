@@ -348,6 +348,7 @@ pqe__db_finish(pqe__store *store, pqe_error *err)
 
     if (rc != SQLITE_OK)
         return pqe__db_fail(store, rc, "cannot finish the index", err);
+    sqlite3_file_control(store->db, "main", SQLITE_FCNTL_PERSIST_WAL, &(int){0});
     pqe__db_close(store);
     return PQE_OK;
 }

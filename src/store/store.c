@@ -15,6 +15,7 @@
 #include "util/fsio.h"
 
 #define INDEX_LOG PQE__INDEX "-wal"
+#define INDEX_SHM PQE__INDEX "-shm"
 #define INDEX_JOURNAL PQE__INDEX "-journal"
 
 pqe__store *
@@ -142,7 +143,7 @@ choose_mode(pqe__store *store, bool want_read_only, bool *immutable, pqe_error *
     if (errno != EROFS && errno != EACCES && errno != EPERM)
         return pqe__fail_errno(err, errno, "cannot open the index");
     store->read_only = true;
-    if (readable_file(store, index_files[1]) && readable_file(store, index_files[2]))
+    if (readable_file(store, INDEX_LOG) && readable_file(store, INDEX_SHM))
         return PQE_OK;
     *immutable = true;
     if (fstatat(store->dir_fd, INDEX_LOG, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0)

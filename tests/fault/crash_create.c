@@ -86,7 +86,8 @@ static bool
 check_place(const char *base, const char *where)
 {
     static const char *const of_base[] = {"vault", "key", NULL};
-    static const char *const of_vault[] = {"index.db", "bodies", "pending", NULL};
+    static const char *const of_vault[] = {"index.db", "index.db-wal", "index.db-shm", "bodies", "pending", "reserve",
+                                           NULL};
     bool whole = access(path_in(base, "vault/index.db"), F_OK) == 0;
     pqe_vault_info info;
     pqe_status status;
