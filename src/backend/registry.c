@@ -7,10 +7,10 @@
 #include <unistd.h>
 
 #include "util/error.h"
+#include "util/opts.h"
 #include "util/secmem.h"
 
 #define NAME_MAX_LEN 31u /* names and key sources are stored in fields of 32 bytes */
-#define OPTS_MAX_SIZE 4096u
 
 static const pqe_backend_ops *const builtins[] = {&pqe__memory_ops, &pqe__file_ops};
 
@@ -94,24 +94,6 @@ table_fault(const pqe_backend_ops *ops)
     return NULL;
 }
 
-/* Copies the caller's options into today's struct. A longer struct, from a later header, is fine as long as it asks
- * for nothing that is unknown here. A shorter one cannot be: the struct is as 0.1.0, the first release, has it. */
-static pqe_status
-copy_opts(const pqe_backend_opts *opts, pqe_backend_opts *out, pqe_error *err)
-{
-    *out = (pqe_backend_opts){.size = sizeof *out};
-    if (opts == NULL)
-        return PQE_OK;
-    if (opts->size < sizeof *out || opts->size > OPTS_MAX_SIZE)
-        return bad_argument(err, "the size of the backend options is wrong");
-    for (size_t i = sizeof *out; i < opts->size; i++)
-        if (((const uint8_t *)opts)[i] != 0)
-            return bad_argument(err, "a backend option is unknown to this version");
-    out->passphrase = opts->passphrase;
-    out->user = opts->user;
-    return PQE_OK;
-}
-
 /* Judges what a backend returned and hands its error on; a backend's word is not trusted to be well-formed. */
 static pqe_status
 judge(pqe_status status, pqe_error *inner, pqe_error *err)
@@ -132,7 +114,7 @@ pqe_status
 pqe_backend_open_ops(const pqe_backend_ops *ops, const char *config, const pqe_backend_opts *opts, pqe_backend **out,
                      pqe_error *err)
 {
-    pqe_backend_opts known;
+    pqe_backend_opts known = {.size = sizeof known};
     pqe_error inner = {0};
     pqe_backend *backend;
     const char *fault;
@@ -144,8 +126,9 @@ pqe_backend_open_ops(const pqe_backend_ops *ops, const char *config, const pqe_b
     fault = ops == NULL ? "no table of backend functions" : table_fault(ops);
     if (fault != NULL)
         return bad_argument(err, fault);
-    status = copy_opts(opts, &known, err);
-    if (status != PQE_OK)
+    /* No shorter one: the struct is as 0.1.0, the first release, has it. */
+    if (opts != NULL &&
+        (status = pqe__opts_copy(&known, sizeof known, sizeof known, opts, "the backend options", err)) != PQE_OK)
         return status;
 
     backend = calloc(1, sizeof *backend);
@@ -368,9 +351,9 @@ pqe__backend_unseal(pqe_backend *b, void *key, const uint8_t *aad, size_t aad_le
 }
 
 const char *
-pqe__backend_key_source(pqe_backend *b, const uint8_t *state, size_t state_len)
+pqe__backend_key_source(const pqe_backend_ops *ops, const uint8_t *state, size_t state_len)
 {
-    const char *word = b != NULL ? b->ops->key_source(state, state_len) : NULL;
+    const char *word = ops != NULL ? ops->key_source(state, state_len) : NULL;
 
     return word != NULL && strlen(word) <= NAME_MAX_LEN ? word : NULL;
 }

@@ -46,8 +46,8 @@ pqe_status pqe__backend_seal(pqe_backend *backend, void *key, const uint8_t *aad
 /** `secret->data` must be locked memory; on failure all of it is wiped. */
 pqe_status pqe__backend_unseal(pqe_backend *backend, void *key, const uint8_t *aad, size_t aad_len,
                                const uint8_t *sealed, size_t sealed_len, pqe_blob *secret, pqe_error *err);
-/** At most 31 bytes; NULL if the state makes no sense. Touches no key and takes no lock. */
-const char *pqe__backend_key_source(pqe_backend *backend, const uint8_t *state, size_t state_len);
+/** At most 31 bytes; NULL if the state makes no sense or there is no table. Touches no key and takes no lock. */
+const char *pqe__backend_key_source(const pqe_backend_ops *ops, const uint8_t *state, size_t state_len);
 pqe_status pqe__backend_change_passphrase(pqe_backend *backend, const uint8_t vault_id[PQE_VAULT_ID_SIZE], void *key,
                                           const uint8_t *state, size_t state_len, pqe_blob *new_state, pqe_error *err);
 

@@ -25,7 +25,6 @@ typedef struct region {
     struct region *next;
     uint8_t *base;
     size_t slots;
-    pid_t owner;
     uint16_t *runs; /* runs[i]: length of the allocation that starts at slot i, USED inside one, 0 if free */
 } region;
 
@@ -175,7 +174,6 @@ add_region(size_t slots)
     if (r->base == NULL)
         goto fail;
     r->slots = slots;
-    r->owner = getpid();
     r->next = pool;
     pool = r;
     return r;

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ID_PREFIX "urn:pqc-enclave-art:"
-
 /* The allocation: size, artifact, tag pointers, strings. */
 typedef struct block {
     size_t size;
@@ -42,8 +40,8 @@ pqe__artifact_new(const pqe__found *found, pqe_artifact **out, pqe_error *err)
     b->size = size;
     a = &b->artifact;
     at = b->strings;
-    memcpy(a->artifact_id, ID_PREFIX, sizeof ID_PREFIX);
-    pqe__hex_encode(r->artifact_id, PQE__ID_SIZE, a->artifact_id + sizeof ID_PREFIX - 1);
+    memcpy(a->artifact_id, PQE__ARTIFACT_ID_PREFIX, sizeof PQE__ARTIFACT_ID_PREFIX);
+    pqe__hex_encode(r->artifact_id, PQE__ID_SIZE, a->artifact_id + sizeof PQE__ARTIFACT_ID_PREFIX - 1);
     a->name = copy_text(&at, r->name);
     a->kind = r->kind;
     a->version = copy_text(&at, r->version);

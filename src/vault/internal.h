@@ -20,9 +20,11 @@
 #include "crypto/crypto.h"
 #include "format/format.h"
 #include "store/store.h"
+#include "util/opts.h"
 #include "util/secmem.h"
 #include "util/text.h"
 
+#define PQE__ARTIFACT_ID_PREFIX "urn:pqc-enclave-art:"
 #define PQE__WRAP_CACHE 64u /* session secrets kept open at once */
 
 /** Keys under which one key epoch's index and secrets are read. Everything secret in it is in locked memory or in

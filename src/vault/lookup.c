@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ID_PREFIX "urn:pqc-enclave-art:"
-
 pqe_status
 pqe__check_name(const char *name, pqe_error *err)
 {
@@ -109,9 +107,9 @@ pqe__find_entry(pqe__txn *txn, const pqe__entry *entry, bool with_body, pqe__fou
 static bool
 parse_id(const char *text, uint8_t id[PQE__ID_SIZE])
 {
-    size_t prefix = sizeof ID_PREFIX - 1;
+    size_t prefix = sizeof PQE__ARTIFACT_ID_PREFIX - 1;
 
-    return strncmp(text, ID_PREFIX, prefix) == 0 && strlen(text + prefix) == (size_t)2 * PQE__ID_SIZE &&
+    return strncmp(text, PQE__ARTIFACT_ID_PREFIX, prefix) == 0 && strlen(text + prefix) == (size_t)2 * PQE__ID_SIZE &&
            pqe__hex_decode(text + prefix, PQE__ID_SIZE, id);
 }
 

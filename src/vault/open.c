@@ -51,11 +51,11 @@ pqe__handle_usable(const pqe__handle *handle, pqe_error *err)
 static pqe_status
 read_opts(const pqe_vault_opts *opts, pqe_vault_opts *out, pqe_error *err)
 {
-    memset(out, 0, sizeof *out);
-    if (opts == NULL || opts->size < offsetof(pqe_vault_opts, create))
-        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0,
-                         "the vault options are missing or their size is not set");
-    memcpy(out, opts, opts->size < sizeof *out ? opts->size : sizeof *out);
+    pqe_status status =
+        pqe__opts_copy(out, sizeof *out, offsetof(pqe_vault_opts, create), opts, "the vault options", err);
+
+    if (status != PQE_OK)
+        return status;
     if (out->backend == NULL)
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the vault options name no backend");
     if (out->dir == NULL && !out->create)
@@ -155,8 +155,8 @@ read_info(pqe_vault *vault, pqe_vault_info *out, pqe_error *err)
     out->artifact_count = head.artifact_count;
     out->read_only = pqe__store_read_only(vault->store);
     ops = vault->backend != NULL ? vault->backend->ops : pqe__backend_find(out->backend);
-    source = ops != NULL && ops->key_source != NULL ? ops->key_source(state, state_len) : NULL;
-    if (source != NULL && strlen(source) < sizeof out->key_source)
+    source = pqe__backend_key_source(ops, state, state_len);
+    if (source != NULL)
         memcpy(out->key_source, source, strlen(source) + 1);
     return PQE_OK;
 }

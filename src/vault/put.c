@@ -45,14 +45,14 @@ keep_text(char **at, const char *text)
 static pqe_status
 copy_opts(pqe_writer *w, const pqe_put_opts *given, pqe_error *err)
 {
-    pqe_put_opts o = {0};
+    pqe_status status;
+    pqe_put_opts o;
     size_t size;
     char *at;
 
-    if (given == NULL || given->size < offsetof(pqe_put_opts, version))
-        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0,
-                         "the put options are missing or their size is not set");
-    memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
+    status = pqe__opts_copy(&o, sizeof o, offsetof(pqe_put_opts, version), given, "the put options", err);
+    if (status != PQE_OK)
+        return status;
     if (o.tag_count != 0 && o.tags == NULL)
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the tags are NULL");
     if (o.tag_count > PQE_TAGS_MAX)

@@ -212,18 +212,20 @@ rotate_in(pqe__txn *txn, pqe__keys *fresh, bool new_root, pqe_error *err)
 pqe_status
 pqe_rotate(pqe_vault *vault, const pqe_rotate_opts *opts, pqe_error *err)
 {
-    bool new_root = opts != NULL && opts->rekey, known;
+    pqe_rotate_opts o = {.size = sizeof o};
     pqe__keys *fresh = NULL;
+    bool known;
     pqe__txn txn;
     pqe_status status;
 
-    if (opts != NULL && opts->size < offsetof(pqe_rotate_opts, rekey) + sizeof opts->rekey)
-        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the size of the rotate options is not set");
+    if (opts != NULL && (status = pqe__opts_copy(&o, sizeof o, offsetof(pqe_rotate_opts, rekey) + sizeof o.rekey, opts,
+                                                 "the rotate options", err)) != PQE_OK)
+        return status;
     if ((status = pqe__txn_begin(vault, true, &txn, err)) != PQE_OK)
         return status;
-    status = prepare_keys(vault->session->keys, new_root, &fresh, err);
+    status = prepare_keys(vault->session->keys, o.rekey, &fresh, err);
     if (status == PQE_OK)
-        status = rotate_in(&txn, fresh, new_root, err);
+        status = rotate_in(&txn, fresh, o.rekey, err);
     if (status == PQE_OK)
         status = pqe__txn_commit(&txn, &known, err);
     else

@@ -278,7 +278,7 @@ verify_all(verification *v, pqe_error *err)
     for (size_t i = 0; i < c.count && status == PQE_OK; i++) {
         char id[PQE_ARTIFACT_ID_SIZE], hex[2 * PQE__ID_SIZE + 1];
         pqe__hex_encode(c.ids[i], PQE__ID_SIZE, hex);
-        snprintf(id, sizeof id, "urn:pqc-enclave-art:%s", hex);
+        snprintf(id, sizeof id, PQE__ARTIFACT_ID_PREFIX "%s", hex);
         status = verify_artifact(v, id, true, err);
     }
     free(c.ids);

@@ -338,7 +338,7 @@ check_hostile_state(const fixture *f, const sealed *b, const uint8_t *state, siz
 {
     void *key;
 
-    (void)pqe__backend_key_source(f->backend, state, state_len);
+    (void)pqe__backend_key_source(f->backend->ops, state, state_len);
     if (fixture_attach(f, state, state_len, &key) != PQE_OK)
         return;
     assert_int_equal(fixture_unseal(f, key, b->bytes, b->len, 64), PQE_OK);
@@ -383,12 +383,12 @@ names_its_key_source(void **state)
     const char *word;
 
     fixture_begin(&f, *state);
-    word = pqe__backend_key_source(f.backend, f.state, f.state_len);
+    word = pqe__backend_key_source(f.backend->ops, f.state, f.state_len);
     assert_non_null(word);
     assert_true(word[0] != '\0');
     if (f.subject->passphrase)
         assert_string_equal(word, "passphrase");
-    assert_null(pqe__backend_key_source(f.backend, f.state, 0));
+    assert_null(pqe__backend_key_source(f.backend->ops, f.state, 0));
     fixture_end(&f);
 }
 
@@ -414,7 +414,7 @@ changes_the_passphrase(void **state)
         return;
     }
     assert_int_equal(status, PQE_OK);
-    assert_string_equal(pqe__backend_key_source(f.backend, bytes, changed.len), "passphrase");
+    assert_string_equal(pqe__backend_key_source(f.backend->ops, bytes, changed.len), "passphrase");
     assert_int_equal(fixture_attach(&f, bytes, changed.len, &key), PQE_OK);
     assert_int_equal(fixture_unseal(&f, key, b.bytes, b.len, 64), PQE_OK);
     pqe__backend_detach(f.backend, key);

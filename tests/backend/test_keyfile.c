@@ -573,8 +573,8 @@ refuses_the_wrong_mode(void **state)
     assert_int_equal(pqe__backend_attach(backend, vault_id, known_state, sizeof known_state, &key, &err),
                      PQE_E_ARGUMENT);
     assert_string_equal(err.message, "this vault is opened by a key file, not by a passphrase");
-    assert_string_equal(pqe__backend_key_source(backend, known_state, sizeof known_state), "key-file");
-    assert_null(pqe__backend_key_source(backend, known_state, sizeof known_state - 1));
+    assert_string_equal(pqe__backend_key_source(backend->ops, known_state, sizeof known_state), "key-file");
+    assert_null(pqe__backend_key_source(backend->ops, known_state, sizeof known_state - 1));
     pqe_backend_close(&backend);
 }
 

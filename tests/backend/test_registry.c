@@ -428,7 +428,7 @@ passes_results_on(void **state)
     assert_int_equal(pqe__backend_unseal(c.backend, c.key, NULL, 0, in, sizeof in, &c.blob, &c.err), PQE_OK);
     assert_ptr_equal(c.blob.data, c.bytes);
     assert_int_equal(c.blob.capacity, 32);
-    assert_string_equal(pqe__backend_key_source(c.backend, in, sizeof in), "word");
+    assert_string_equal(pqe__backend_key_source(c.backend->ops, in, sizeof in), "word");
     assert_int_equal(c.err.status, PQE_OK);
 
     told.status = PQE_E_DENIED;
@@ -526,9 +526,9 @@ bounds_key_sources(void **state)
     (void)state;
     begin(&c, good_table());
     told.key_source = NULL;
-    assert_null(pqe__backend_key_source(c.backend, NULL, 0));
+    assert_null(pqe__backend_key_source(c.backend->ops, NULL, 0));
     told.key_source = "a word that does not fit 32 bytes";
-    assert_null(pqe__backend_key_source(c.backend, NULL, 0));
+    assert_null(pqe__backend_key_source(c.backend->ops, NULL, 0));
     assert_null(pqe__backend_key_source(NULL, NULL, 0));
     pqe_backend_close(&c.backend);
 }
