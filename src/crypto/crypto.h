@@ -68,7 +68,7 @@ pqe_status pqe__argon2id(const void *passphrase, size_t passphrase_len, const ui
 
 /** A keyed context; one thread at a time. */
 typedef struct pqe__aead pqe__aead;
-/** `key_len` 32 selects AES-256-GCM. 16 (AES-128-GCM) exists for published test vectors and is used by tests alone. */
+/** AES-256-GCM: `key_len` is 32. */
 pqe_status pqe__aead_new(const uint8_t *key, size_t key_len, pqe__aead **out, pqe_error *err);
 /** Wipes. */
 void pqe__aead_free(pqe__aead **aead);

@@ -48,8 +48,7 @@ fetch_algorithms(pqe__library *l)
            (l->hmac = EVP_MAC_fetch(l->ctx, "HMAC", NULL)) != NULL &&
            (l->hkdf = EVP_KDF_fetch(l->ctx, "HKDF", NULL)) != NULL &&
            (l->argon2id = EVP_KDF_fetch(l->ctx, "ARGON2ID", NULL)) != NULL &&
-           (l->aes_256_gcm = EVP_CIPHER_fetch(l->ctx, "AES-256-GCM", NULL)) != NULL &&
-           (l->aes_128_gcm = EVP_CIPHER_fetch(l->ctx, "AES-128-GCM", NULL)) != NULL;
+           (l->aes_256_gcm = EVP_CIPHER_fetch(l->ctx, "AES-256-GCM", NULL)) != NULL;
 }
 
 static void
@@ -61,7 +60,6 @@ drop_algorithms(pqe__library *l)
     EVP_KDF_free(l->hkdf);
     EVP_KDF_free(l->argon2id);
     EVP_CIPHER_free(l->aes_256_gcm);
-    EVP_CIPHER_free(l->aes_128_gcm);
     OSSL_LIB_CTX_free(l->ctx); /* unloads the provider too */
     *l = (pqe__library){0};
 }

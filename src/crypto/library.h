@@ -16,7 +16,7 @@ typedef struct pqe__library {
     EVP_MD *sha256, *sha3_256;
     EVP_MAC *hmac;
     EVP_KDF *hkdf, *argon2id;
-    EVP_CIPHER *aes_256_gcm, *aes_128_gcm;
+    EVP_CIPHER *aes_256_gcm;
 } pqe__library;
 
 /** The one instance, made at the first call and kept until the process ends. If that failed, it fails again for every

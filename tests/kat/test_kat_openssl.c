@@ -123,12 +123,11 @@ run_gcm(const stanza *s)
 {
     static const char *const known[] = {"Cipher",     "Key",    "IV",        "AAD",   "Tag", "Plaintext",
                                         "Ciphertext", "NextIV", "Operation", "Title", NULL};
-    bool is_gcm = stanza_is(s, "Cipher", "aes-256-gcm") || stanza_is(s, "Cipher", "aes-128-gcm");
     pqe__aead *aead = NULL;
     outcome o = NOT_APPLICABLE;
     gcm_case c;
 
-    if (!is_gcm || !stanza_only(s, known))
+    if (!stanza_is(s, "Cipher", "aes-256-gcm") || !stanza_only(s, known))
         return NOT_APPLICABLE;
     c = (gcm_case){bytes_parse(stanza_get(s, "Key")), bytes_parse(stanza_get(s, "IV")),
                    bytes_parse(stanza_get(s, "AAD")), bytes_parse(stanza_get(s, "Plaintext")),
@@ -410,7 +409,7 @@ static void
 test_gcm(void **state)
 {
     (void)state;
-    run_file("evpciph_aes_common.txt", run_gcm, 120);
+    run_file("evpciph_aes_common.txt", run_gcm, 60);
 }
 
 static void

@@ -312,9 +312,9 @@ test_aead_in_place(void **state)
 static void
 test_aead_misuse(void **state)
 {
-    static const size_t lengths[] = {0, 1, 15, 17, 24, 31, 33, 64};
+    static const size_t lengths[] = {0, 1, 15, 16, 17, 24, 31, 33, 64};
     pqe__aead *aead = (pqe__aead *)&aead;
-    uint8_t key[64] = {0}, other[64];
+    uint8_t key[64] = {0};
     aead_fixture f = {0};
 
     (void)state;
@@ -334,10 +334,6 @@ test_aead_misuse(void **state)
     assert_int_equal(pqe__aead_new(key, 32, &aead, NULL), PQE_OK); /* another key */
     assert_int_equal(pqe__aead_seal(aead, f.nonce, NULL, 0, f.plain, 40, f.sealed, NULL), PQE_OK);
     refuse(&f, 0, 40 + PQE__TAG_SIZE);
-    pqe__aead_free(&aead);
-    assert_int_equal(pqe__aead_new(key, 16, &aead, NULL), PQE_OK);
-    assert_int_equal(pqe__aead_seal(aead, f.nonce, NULL, 0, f.plain, 40, other, NULL), PQE_OK);
-    assert_memory_not_equal(f.sealed, other, 40); /* AES-128 is not AES-256 */
     pqe__aead_free(&aead);
     pqe__aead_free(&f.aead);
 }

@@ -241,11 +241,14 @@ test_hpke(void **state)
 static void
 test_hpke_suites(void **state)
 {
-    static const pqe__hpke_suite unknown[] = {
-        {0x0042, 1, 2, 32}, {0x0020, 1, 2, 32}, {0x0041, 2, 2, 32}, {0x0041, 1, 3, 32},
-        {0x0041, 1, 2, 16}, {0x0041, 1, 1, 32}, {0, 0, 0, 0},       {0x0041, 1, 0xffff, 32},
-    };
-    static const pqe__hpke_suite aes_128 = {0x0041, 1, 1, 16};
+    static const pqe__hpke_suite
+        unknown
+            [] =
+                {
+                    {0x0042, 1, 2, 32}, {0x0020, 1, 2, 32}, {0x0041, 2, 2, 32}, {0x0041, 1, 3, 32},
+                    {0x0041, 1, 2, 16}, {0x0041, 1, 1, 32}, {0, 0, 0, 0},       {0x0041, 1, 0xffff, 32},
+                    {0x0041, 1, 1, 16}, /* AES-128-GCM: for a published vector alone, in its own test */
+                };
     uint8_t sealed[SEALED], out[MESSAGE], plain[MESSAGE] = {0};
     pqe__kem_key *key = make_key(1);
 
@@ -259,8 +262,6 @@ test_hpke_suites(void **state)
         assert_int_equal(pqe__hpke_open(&unknown[i], key, NULL, 0, NULL, 0, sealed, SEALED, out, NULL), PQE_E_VERSION);
         assert_true(all_bytes(out, sizeof out, 0));
     }
-    assert_int_equal(pqe__hpke_seal(&aes_128, key, NULL, NULL, 0, NULL, 0, plain, MESSAGE, sealed, NULL), PQE_OK);
-    refuse_sealed(key, 0, 0, sealed, SEALED);
     pqe__kem_free(&key);
 }
 
