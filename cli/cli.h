@@ -2,7 +2,7 @@
 /*
  * What every part of the command shares: exit codes, the shape of the command table, and the state of one run.
  *
- * The command uses the public header alone. A subcommand is one file cmd_NAME.c that defines one cli_command, named in
+ * The command uses the public headers, and of the library's inside only src/util for text and the user's directories. A subcommand is one file cmd_NAME.c that defines one cli_command, named in
  * the table of main.c; help, completion and the check of the manual page are all made from that table.
  */
 #ifndef PQE_CLI_CLI_H

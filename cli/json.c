@@ -4,9 +4,11 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "report.h"
 #include "text.h"
+#include "util/text.h"
 
 #define FORM (JSON_COMPACT | JSON_ENSURE_ASCII)
 
@@ -58,7 +60,7 @@ put_string(FILE *out, const char *s)
         s += n;
         if (*s == '\0')
             break;
-        n = cli_utf8_next(s, &code);
+        n = pqe__utf8_next(s, strnlen(s, 4), &code);
         put_escape(out, code);
         s += n > 0 ? n : 1;
     }

@@ -3,45 +3,17 @@
 #include "session.h"
 
 #include <errno.h>
-#include <pwd.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "report.h"
+#include "util/userdir.h"
 
 /* One command is one session. It ends with the process, so its time only has to outlast the longest copy. */
 #define SESSION_SECONDS (30u * 24 * 3600)
-
-static const char *
-home_directory(void)
-{
-    const char *home = getenv("HOME");
-    const struct passwd *user;
-
-    if (home != NULL && home[0] == '/')
-        return home;
-    user = getpwuid(geteuid());
-    return user != NULL ? user->pw_dir : NULL;
-}
-
-/* $`variable`/rest, else `fallback`/rest in the home directory. The XDG specification has relative paths ignored. */
-static char *
-xdg_path(const char *variable, const char *fallback, const char *rest)
-{
-    const char *base = getenv(variable), *home = home_directory();
-    char *path = NULL;
-    int n;
-
-    if (base != NULL && base[0] == '/')
-        n = asprintf(&path, "%s/%s", base, rest);
-    else if (home != NULL && home[0] == '/')
-        n = asprintf(&path, "%s/%s/%s", home, fallback, rest);
-    else
-        return NULL;
-    return n < 0 ? NULL : path;
-}
 
 int
 cli_vault_dir(cli *c, bool *is_default)
@@ -55,8 +27,10 @@ cli_vault_dir(cli *c, bool *is_default)
     if (given == NULL)
         given = getenv("PQC_ENCLAVE_VAULT");
     if (given == NULL || given[0] == '\0') {
+        char path[PATH_MAX];
         free(c->vault_dir_memory);
-        c->vault_dir_memory = xdg_path("XDG_DATA_HOME", ".local/share", CLI_NAME);
+        c->vault_dir_memory =
+            pqe__user_path("XDG_DATA_HOME", ".local/share", CLI_NAME, path, sizeof path) ? strdup(path) : NULL;
         if (c->vault_dir_memory == NULL)
             return cli_usage(c, "there is no home directory to look for a vault in; give --vault DIR");
         given = c->vault_dir_memory;
@@ -72,12 +46,11 @@ char *
 cli_key_file(const cli *c, const char *vault_id)
 {
     const char *given = cli_option_value(c, "key-file");
-    char name[64];
+    char path[PATH_MAX];
 
     if (given != NULL)
         return strdup(given);
-    snprintf(name, sizeof name, CLI_NAME "/%s.key", vault_id);
-    return xdg_path("XDG_CONFIG_HOME", ".config", name);
+    return pqe__user_key_path(vault_id, path, sizeof path) ? strdup(path) : NULL;
 }
 
 /* realpath(3) for what may not be there yet: the part that is there is resolved. NULL if out of memory. */

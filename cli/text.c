@@ -4,47 +4,14 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
-size_t
-cli_utf8_next(const char *s, uint32_t *code)
-{
-    /* RFC 3629, section 4: the first byte gives the length, `least` rules out forms that are longer than needed. */
-    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
-    const unsigned char *p = (const unsigned char *)s;
-    size_t n = p[0] == 0     ? 0
-               : p[0] < 0x80 ? 1
-               : p[0] < 0xc2 ? 0
-               : p[0] < 0xe0 ? 2
-               : p[0] < 0xf0 ? 3
-               : p[0] < 0xf5 ? 4
-                             : 0;
-    uint32_t v;
-
-    if (n == 0)
-        return 0;
-    v = n == 1 ? p[0] : p[0] & (0x7fu >> n);
-    for (size_t i = 1; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-        v = v << 6 | (p[i] & 0x3f);
-    }
-    if (v < least[n] || v > 0x10ffff || (v >= 0xd800 && v <= 0xdfff))
-        return 0;
-    *code = v;
-    return n;
-}
+#include "util/text.h"
 
 bool
 cli_utf8_valid(const char *s)
 {
-    while (*s != '\0') {
-        uint32_t code;
-        size_t n = cli_utf8_next(s, &code);
-        if (n == 0)
-            return false;
-        s += n;
-    }
-    return true;
+    return pqe__utf8_valid(s, strlen(s));
 }
 
 /* C0, DEL and C1 act on terminals; U+2028 and U+2029 break lines; the others reorder or hide what is around them. */
@@ -59,11 +26,12 @@ is_harmful(uint32_t code)
 void
 cli_put_escaped(FILE *out, const char *s)
 {
-    while (*s != '\0') {
+    for (size_t left = strlen(s), n; left > 0; left -= n) {
         uint32_t code = 0;
-        size_t n = cli_utf8_next(s, &code);
-        bool harmful = n == 0 || is_harmful(code);
+        bool harmful;
 
+        n = pqe__utf8_next(s, left, &code);
+        harmful = n == 0 || is_harmful(code);
         if (n == 0)
             n = 1;
         if (code == '\\')

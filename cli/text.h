@@ -8,8 +8,6 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/** Length of the UTF-8 sequence at `s` (NUL-terminated) and its code point; 0 if it is invalid (RFC 3629). */
-size_t cli_utf8_next(const char *s, uint32_t *code);
 /** True if all of a string is valid UTF-8. */
 bool cli_utf8_valid(const char *s);
 

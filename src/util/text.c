@@ -42,39 +42,37 @@ pqe__hex_decode(const char *text, size_t len, uint8_t *out)
     return true;
 }
 
-/* RFC 3629, section 4: lengths and the ranges of the second byte. Returns the sequence's length, 0 if invalid. */
-static size_t
-utf8_sequence(const uint8_t *s, size_t left)
+size_t
+pqe__utf8_next(const char *text, size_t left, uint32_t *code)
 {
-    size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
-    uint8_t low = 0x80, high = 0xbf;
+    /* RFC 3629, section 4: the first byte gives the length, `least` rules out forms that are longer than needed. */
+    static const uint32_t least[5] = {0, 1, 0x80, 0x800, 0x10000};
+    const uint8_t *s = (const uint8_t *)text;
+    size_t n = 0;
+    uint32_t v;
 
-    if (n == 0 || n > left || s[0] == 0)
+    if (left > 0)
+        n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
+    if (n == 0 || n > left)
         return 0;
-    if (s[0] == 0xe0)
-        low = 0xa0;
-    else if (s[0] == 0xed)
-        high = 0x9f;
-    else if (s[0] == 0xf0)
-        low = 0x90;
-    else if (s[0] == 0xf4)
-        high = 0x8f;
+    v = n == 1 ? s[0] : s[0] & (0x7fu >> n);
     for (size_t i = 1; i < n; i++) {
-        if (s[i] < low || s[i] > high)
+        if ((s[i] & 0xc0) != 0x80)
             return 0;
-        low = 0x80;
-        high = 0xbf;
+        v = v << 6 | (s[i] & 0x3f);
     }
+    if (v < least[n] || v > 0x10ffff || (v >= 0xd800 && v <= 0xdfff))
+        return 0;
+    *code = v;
     return n;
 }
 
 bool
 pqe__utf8_valid(const char *text, size_t len)
 {
-    const uint8_t *s = (const uint8_t *)text;
-
     for (size_t i = 0; i < len;) {
-        size_t n = utf8_sequence(s + i, len - i);
+        uint32_t code;
+        size_t n = pqe__utf8_next(text + i, len - i, &code);
         if (n == 0)
             return false;
         i += n;

@@ -11,6 +11,8 @@
 void pqe__hex_encode(const uint8_t *data, size_t len, char *out);
 /** Reads exactly 2 * len digits (either case) from the start of `text`; false otherwise. */
 bool pqe__hex_decode(const char *text, size_t len, uint8_t *out);
+/** Length of the UTF-8 sequence at the start of `text` and its code point; 0 if it is invalid, NUL, or nothing is left. */
+size_t pqe__utf8_next(const char *text, size_t left, uint32_t *code);
 /** Valid UTF-8 (RFC 3629: no surrogates, no overlong forms, at most U+10FFFF) without NUL. */
 bool pqe__utf8_valid(const char *text, size_t len);
 /** Seconds since boot, suspend included; setting the clock does not change it. */

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "util/fsio.h"
 #include "util/secmem.h"
 #include "util/text.h"
+#include "util/userdir.h"
 
 #define FAMILY "pqc-enclave key file v"
 #define HEADER FAMILY "1\n"
@@ -52,35 +52,16 @@ denied(pqe_error *err, const char *path, const char *why)
 
 /* ---- default place ---- */
 
-static pqe_status
-format_path(char *buf, size_t cap, const char *base, const char *middle, const uint8_t *id, pqe_error *err)
-{
-    char hex[ID_DIGITS + 1];
-    int n;
-
-    pqe__hex_encode(id, PQE_VAULT_ID_SIZE, hex);
-    n = snprintf(buf, cap, "%s%s/pqc-enclave/%s.key", base, middle, hex);
-    if (n < 0 || (size_t)n >= cap)
-        return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_IO, 0, "the path of the user's configuration is too long");
-    return PQE_OK;
-}
-
 pqe_status
 pqe__keyfile_default_path(const uint8_t id[PQE_VAULT_ID_SIZE], char *buf, size_t cap, pqe_error *err)
 {
-    const char *xdg = secure_getenv("XDG_CONFIG_HOME");
-    const char *home = secure_getenv("HOME");
-    struct passwd entry, *found = NULL;
-    char scratch[4096];
+    char hex[ID_DIGITS + 1];
 
-    /* XDG Base Directory Specification: a relative path is invalid and to be ignored. */
-    if (xdg != NULL && xdg[0] == '/')
-        return format_path(buf, cap, xdg, "", id, err);
-    if (home != NULL && home[0] == '/')
-        return format_path(buf, cap, home, "/.config", id, err);
-    if (getpwuid_r(geteuid(), &entry, scratch, sizeof scratch, &found) == 0 && found != NULL && found->pw_dir != NULL &&
-        found->pw_dir[0] == '/')
-        return format_path(buf, cap, found->pw_dir, "/.config", id, err);
+    pqe__hex_encode(id, PQE_VAULT_ID_SIZE, hex);
+    if (pqe__user_key_path(hex, buf, cap))
+        return PQE_OK;
+    if (errno == ENAMETOOLONG)
+        return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_IO, 0, "the path of the user's configuration is too long");
     return pqe__fail(
         err, PQE_E_DENIED, PQE_ORIGIN_BACKEND, 0,
         "no place for the key file: XDG_CONFIG_HOME and HOME are unset and this user has no home directory");
