@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# OpenSSL >= 3.5 (libcrypto only), SQLite. Where the system's OpenSSL is older, the private static build that
+# OpenSSL >= 3.5 (libcrypto only), SQLite, libcbor. Where the system's OpenSSL is older, the private static build that
 # scripts/openssl-private makes is used; its symbols stay hidden inside our library.
 find_package(PkgConfig REQUIRED)
 
@@ -29,6 +29,7 @@ else()
 endif()
 
 pkg_check_modules(PQE_SQLITE REQUIRED IMPORTED_TARGET sqlite3>=3.37)
+pkg_check_modules(PQE_CBOR REQUIRED IMPORTED_TARGET libcbor>=0.8)
 
 # Published vectors that scripts/openssl-vectors keeps; the test that reads them is skipped without.
 set(PQE_OPENSSL_VECTORS "" CACHE PATH "Directory with OpenSSL's evp_test data")

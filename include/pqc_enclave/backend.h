@@ -13,7 +13,7 @@
 #ifndef PQC_ENCLAVE_BACKEND_H
 #define PQC_ENCLAVE_BACKEND_H
 
-#include <pqc_enclave.h>
+#include <pqc_enclave/identity.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -22,9 +22,10 @@ extern "C" {
 #define PQE_BACKEND_MAGIC 0x42455150u /* "PQEB" */
 #define PQE_BACKEND_ABI 1u
 
-#define PQE_CAP_SEAL 0x1u       /**< seal, unseal */
-#define PQE_CAP_PASSPHRASE 0x2u /**< may be opened by a passphrase; change_passphrase */
-#define PQE_CAP_PERSISTENT 0x4u /**< survives the process */
+#define PQE_CAP_SEAL 0x1u          /**< seal, unseal */
+#define PQE_CAP_PASSPHRASE 0x2u    /**< may be opened by a passphrase; change_passphrase */
+#define PQE_CAP_PERSISTENT 0x4u    /**< survives the process */
+#define PQE_CAP_NATIVE_ML_DSA 0x8u /**< makes ML-DSA keys and signs with them itself: identity_make, identity_sign */
 
 #define PQE_VAULT_ID_SIZE 16       /**< bytes of a vault id */
 #define PQE_BACKEND_STATE_MAX 4096 /**< bytes of public state a backend may keep in the vault */
@@ -86,6 +87,22 @@ typedef struct pqe_backend_ops {
     /** Asks for a new passphrase and gives the state that replaces the present one. Optional. */
     pqe_status (*change_passphrase)(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], void *key,
                                     const uint8_t *state, size_t state_len, pqe_blob *new_state, pqe_error *err);
+
+    /**
+     * PQE_CAP_NATIVE_ML_DSA: makes a key pair (FIPS 204) that never leaves the backend. `handle` receives what the
+     * backend wants back to sign with it, an id or a wrapped key, at most PQE_SEAL_BLOB_MAX bytes, kept in the vault
+     * and authenticated; `public_key` the raw public key. PQE_E_UNAVAILABLE for an algorithm that it does not have.
+     */
+    pqe_status (*identity_make)(void *self, void *key, pqe_sig_algorithm algorithm, pqe_blob *handle,
+                                pqe_blob *public_key, pqe_error *err);
+
+    /** Signs with such a key: pure ML-DSA with a context of 0 to 255 bytes. The library verifies what comes back. */
+    pqe_status (*identity_sign)(void *self, void *key, pqe_sig_algorithm algorithm, const uint8_t *handle,
+                                size_t handle_len, const uint8_t *context, size_t context_len, const uint8_t *message,
+                                size_t message_len, pqe_blob *signature, pqe_error *err);
+
+    /** Forgets such a key: its identity was removed, or could not be stored. Optional. */
+    void (*identity_drop)(void *self, void *key, const uint8_t *handle, size_t handle_len);
 } pqe_backend_ops;
 
 /**

@@ -86,6 +86,9 @@ table_fault(const pqe_backend_ops *ops)
         return "the backend lacks a required function";
     if ((ops->info.capabilities & PQE_CAP_SEAL) == 0 || !HAS_ENTRY(ops, seal) || !HAS_ENTRY(ops, unseal))
         return "the backend cannot seal and unseal";
+    if ((ops->info.capabilities & PQE_CAP_NATIVE_ML_DSA) != 0 &&
+        (!HAS_ENTRY(ops, identity_make) || !HAS_ENTRY(ops, identity_sign)))
+        return "the backend says that it signs, but cannot";
     name = ops->info.name;
     if (name == NULL || name[0] == '\0' || strlen(name) > NAME_MAX_LEN || strchr(name, ':') != NULL)
         return "the backend's name is empty, too long or contains a colon";
@@ -378,4 +381,76 @@ pqe__backend_change_passphrase(pqe_backend *b, const uint8_t vault_id[PQE_VAULT_
     status = take_back(&lent, new_state, status, err);
     pthread_mutex_unlock(&b->lock);
     return status;
+}
+
+/* ---- native ML-DSA ---- */
+
+bool
+pqe__backend_signs(const pqe_backend *b)
+{
+    return (b->ops->info.capabilities & PQE_CAP_NATIVE_ML_DSA) != 0;
+}
+
+pqe_status
+pqe__backend_identity_make(pqe_backend *b, void *key, pqe_sig_algorithm algorithm, pqe_blob *handle,
+                           pqe_blob *public_key, pqe_error *err)
+{
+    pqe_error inner = {0};
+    pqe_blob lent = lend(handle), lent_key = lend(public_key);
+    pqe_status status;
+
+    if (key == NULL)
+        return bad_argument(err, "no key to make an identity with");
+    status = enter(b, err);
+    if (status != PQE_OK)
+        return status;
+    if (pqe__backend_signs(b))
+        status = judge(b->ops->identity_make(b->self, key, algorithm, &lent, &lent_key, &inner), &inner, err);
+    else
+        status = unavailable(b, "make a signing key", err);
+    status = take_back(&lent, handle, status, err);
+    status = take_back(&lent_key, public_key, status, err);
+    if (status == PQE_OK && public_key->len != pqe_sig_public_size(algorithm))
+        status = pqe__fail(err, PQE_E_BACKEND, PQE_ORIGIN_BACKEND, 0, "the backend returned an impossible public key");
+    if (status != PQE_OK && handle->len != 0 && HAS_ENTRY(b->ops, identity_drop))
+        b->ops->identity_drop(b->self, key, handle->data, handle->len);
+    pthread_mutex_unlock(&b->lock);
+    return status;
+}
+
+pqe_status
+pqe__backend_identity_sign(pqe_backend *b, void *key, pqe_sig_algorithm algorithm, const uint8_t *handle,
+                           size_t handle_len, const uint8_t *context, size_t context_len, const uint8_t *message,
+                           size_t message_len, pqe_blob *signature, pqe_error *err)
+{
+    pqe_error inner = {0};
+    pqe_blob lent = lend(signature);
+    pqe_status status;
+
+    if (key == NULL)
+        return bad_argument(err, "no key to sign with");
+    status = enter(b, err);
+    if (status != PQE_OK)
+        return status;
+    if (pqe__backend_signs(b))
+        status = judge(b->ops->identity_sign(b->self, key, algorithm, handle, handle_len, context, context_len, message,
+                                             message_len, &lent, &inner),
+                       &inner, err);
+    else
+        status = unavailable(b, "sign", err);
+    status = take_back(&lent, signature, status, err);
+    if (status == PQE_OK && signature->len != pqe_sig_signature_size(algorithm))
+        status = pqe__fail(err, PQE_E_BACKEND, PQE_ORIGIN_BACKEND, 0, "the backend returned an impossible signature");
+    pthread_mutex_unlock(&b->lock);
+    return status;
+}
+
+void
+pqe__backend_identity_drop(pqe_backend *b, void *key, const uint8_t *handle, size_t handle_len)
+{
+    if (key == NULL || enter(b, NULL) != PQE_OK)
+        return;
+    if (HAS_ENTRY(b->ops, identity_drop))
+        b->ops->identity_drop(b->self, key, handle, handle_len);
+    pthread_mutex_unlock(&b->lock);
 }

@@ -51,4 +51,16 @@ const char *pqe__backend_key_source(const pqe_backend_ops *ops, const uint8_t *s
 pqe_status pqe__backend_change_passphrase(pqe_backend *backend, const uint8_t vault_id[PQE_VAULT_ID_SIZE], void *key,
                                           const uint8_t *state, size_t state_len, pqe_blob *new_state, pqe_error *err);
 
+/** True if the backend makes ML-DSA keys and signs with them itself. */
+bool pqe__backend_signs(const pqe_backend *backend);
+pqe_status pqe__backend_identity_make(pqe_backend *backend, void *key, pqe_sig_algorithm algorithm, pqe_blob *handle,
+                                      pqe_blob *public_key, pqe_error *err);
+/** *len is pqe_sig_signature_size() on success. The caller verifies the signature. */
+pqe_status pqe__backend_identity_sign(pqe_backend *backend, void *key, pqe_sig_algorithm algorithm,
+                                      const uint8_t *handle, size_t handle_len, const uint8_t *context,
+                                      size_t context_len, const uint8_t *message, size_t message_len,
+                                      pqe_blob *signature, pqe_error *err);
+/** Does nothing where the backend has nothing to forget. */
+void pqe__backend_identity_drop(pqe_backend *backend, void *key, const uint8_t *handle, size_t handle_len);
+
 #endif

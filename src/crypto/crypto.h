@@ -10,7 +10,7 @@
 #ifndef PQE_CRYPTO_CRYPTO_H
 #define PQE_CRYPTO_CRYPTO_H
 
-#include <pqc_enclave.h>
+#include <pqc_enclave/identity.h>
 
 #include "util/error.h"
 
@@ -113,6 +113,44 @@ pqe_status pqe__kem_decapsulate(const pqe__kem_key *key, const uint8_t *ct, size
                                 uint8_t shared[PQE__KEM_SHARED_SIZE], pqe_error *err);
 /** SubjectPublicKeyInfo PEM, RFC 9935; NUL-terminated, *len without it. */
 pqe_status pqe__kem_public_pem(const pqe__kem_key *key, char *buf, size_t capacity, size_t *len, pqe_error *err);
+
+/* ---- signatures: pure ML-DSA, FIPS 204 ---- */
+
+#define PQE__SIG_PRIVATE_MAX 4896 /* bytes of the longest expanded private key (44: 2560, 65: 4032, 87: 4896) */
+
+/** A key: public part, and perhaps the private one. Usable from several threads at once. */
+typedef struct pqe__sig_key pqe__sig_key;
+pqe_status pqe__sig_from_seed(pqe_sig_algorithm algorithm, const uint8_t seed[PQE_ML_DSA_SEED_SIZE], pqe__sig_key **out,
+                              pqe_error *err);
+/** From an expanded private key (FIPS 204, Algorithm 24). PQE_E_MALFORMED if its parts do not fit together. */
+pqe_status pqe__sig_from_private(pqe_sig_algorithm algorithm, const uint8_t *sk, size_t len, pqe__sig_key **out,
+                                 pqe_error *err);
+pqe_status pqe__sig_from_public(pqe_sig_algorithm algorithm, const uint8_t *pk, size_t len, pqe__sig_key **out,
+                                pqe_error *err);
+/** PKCS#8 in the forms of RFC 9881, section 6, with its checks; PQE_E_MALFORMED for anything else. */
+pqe_status pqe__sig_from_private_pem(const char *pem, size_t len, pqe__sig_key **out, pqe_error *err);
+/** SubjectPublicKeyInfo, RFC 9881, section 4. */
+pqe_status pqe__sig_from_public_pem(const char *pem, size_t len, pqe__sig_key **out, pqe_error *err);
+/** Wipes. */
+void pqe__sig_free(pqe__sig_key **key);
+pqe_sig_algorithm pqe__sig_algorithm(const pqe__sig_key *key);
+size_t pqe__sig_private_size(pqe_sig_algorithm algorithm);
+/** Writes pqe_sig_public_size() bytes. */
+pqe_status pqe__sig_public(const pqe__sig_key *key, uint8_t *pk, pqe_error *err);
+/** *found false where the key was read in expanded form. */
+pqe_status pqe__sig_seed(const pqe__sig_key *key, uint8_t seed[PQE_ML_DSA_SEED_SIZE], bool *found, pqe_error *err);
+/** Writes pqe__sig_private_size() bytes. */
+pqe_status pqe__sig_private(const pqe__sig_key *key, uint8_t *sk, pqe_error *err);
+/** NUL-terminated, *len without it. A private key is written as its seed, else expanded. */
+pqe_status pqe__sig_public_pem(const pqe__sig_key *key, char *buf, size_t capacity, size_t *len, pqe_error *err);
+pqe_status pqe__sig_private_pem(const pqe__sig_key *key, char *buf, size_t capacity, size_t *len, pqe_error *err);
+/** `randomness` (32 bytes, rnd of FIPS 204) is NULL except in tests of published vectors. Writes
+ *  pqe_sig_signature_size() bytes. */
+pqe_status pqe__sig_sign(const pqe__sig_key *key, const uint8_t *randomness, const void *message, size_t message_len,
+                         const void *context, size_t context_len, uint8_t *signature, pqe_error *err);
+/** PQE_E_ATTESTATION if it is not genuine. */
+pqe_status pqe__sig_verify(const pqe__sig_key *key, const void *message, size_t message_len, const void *context,
+                           size_t context_len, const uint8_t *signature, size_t signature_len, pqe_error *err);
 
 /* ---- HPKE: base mode, single shot, RFC 9180 with draft-ietf-hpke-pq ---- */
 

@@ -2,7 +2,9 @@
 /* The library context of our own, its algorithms, and libcrypto's error queue. */
 #include "crypto/library.h"
 
+#include <openssl/core_names.h>
 #include <openssl/err.h>
+#include <openssl/params.h>
 #include <openssl/provider.h>
 #include <pthread.h>
 
@@ -38,17 +40,31 @@ pqe__ossl_end(bool ok, const char *what, pqe_error *err)
     return PQE_OK;
 }
 
+/* Private ML-DSA keys are written as their seed where there is one (RFC 9881, section 6). */
+static OSSL_PROVIDER *
+load_provider(OSSL_LIB_CTX *ctx)
+{
+    char formats[] = "seed-only,priv-only";
+    OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_ML_DSA_OUTPUT_FORMATS, formats, 0),
+                           OSSL_PARAM_construct_end()};
+
+    return OSSL_PROVIDER_load_ex(ctx, "default", params);
+}
+
 static bool
 fetch_algorithms(pqe__library *l)
 {
     /* An OSSL_LIB_CTX made like this reads no configuration file. */
-    return (l->ctx = OSSL_LIB_CTX_new()) != NULL && OSSL_PROVIDER_load(l->ctx, "default") != NULL &&
+    return (l->ctx = OSSL_LIB_CTX_new()) != NULL && load_provider(l->ctx) != NULL &&
            (l->sha256 = EVP_MD_fetch(l->ctx, "SHA2-256", NULL)) != NULL &&
            (l->sha3_256 = EVP_MD_fetch(l->ctx, "SHA3-256", NULL)) != NULL &&
            (l->hmac = EVP_MAC_fetch(l->ctx, "HMAC", NULL)) != NULL &&
            (l->hkdf = EVP_KDF_fetch(l->ctx, "HKDF", NULL)) != NULL &&
            (l->argon2id = EVP_KDF_fetch(l->ctx, "ARGON2ID", NULL)) != NULL &&
-           (l->aes_256_gcm = EVP_CIPHER_fetch(l->ctx, "AES-256-GCM", NULL)) != NULL;
+           (l->aes_256_gcm = EVP_CIPHER_fetch(l->ctx, "AES-256-GCM", NULL)) != NULL &&
+           (l->ml_dsa[0] = EVP_SIGNATURE_fetch(l->ctx, "ML-DSA-44", NULL)) != NULL &&
+           (l->ml_dsa[1] = EVP_SIGNATURE_fetch(l->ctx, "ML-DSA-65", NULL)) != NULL &&
+           (l->ml_dsa[2] = EVP_SIGNATURE_fetch(l->ctx, "ML-DSA-87", NULL)) != NULL;
 }
 
 static void
@@ -60,6 +76,8 @@ drop_algorithms(pqe__library *l)
     EVP_KDF_free(l->hkdf);
     EVP_KDF_free(l->argon2id);
     EVP_CIPHER_free(l->aes_256_gcm);
+    for (size_t i = 0; i < sizeof l->ml_dsa / sizeof l->ml_dsa[0]; i++)
+        EVP_SIGNATURE_free(l->ml_dsa[i]);
     OSSL_LIB_CTX_free(l->ctx); /* unloads the provider too */
     *l = (pqe__library){0};
 }

@@ -17,6 +17,7 @@ typedef struct pqe__library {
     EVP_MAC *hmac;
     EVP_KDF *hkdf, *argon2id;
     EVP_CIPHER *aes_256_gcm;
+    EVP_SIGNATURE *ml_dsa[3]; /* by pqe_sig_algorithm, less one */
 } pqe__library;
 
 /** The one instance, made at the first call and kept until the process ends. If that failed, it fails again for every

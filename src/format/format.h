@@ -6,7 +6,7 @@
 #ifndef PQE_FORMAT_FORMAT_H
 #define PQE_FORMAT_FORMAT_H
 
-#include <pqc_enclave.h>
+#include <pqc_enclave/identity.h>
 
 #include "util/cursor.h"
 #include "util/error.h"
@@ -92,6 +92,32 @@ void pqe__record_encode(const pqe__record *record, pqe__wcur *out);
 /** Refuses anything that pqe__record_encode() would not have written. */
 pqe_status pqe__record_decode(const uint8_t *bytes, size_t len, pqe__record *out, pqe_error *err);
 
+/* ---- identity ---- */
+
+#define PQE__IDENTITY_MAX 16384u
+
+/** How an identity's private key is kept. */
+typedef enum {
+    PQE__IDENTITY_SEED = 1,     /* sealed: its seed */
+    PQE__IDENTITY_EXPANDED = 2, /* sealed: a key; extra: box of the expanded private key under that */
+    PQE__IDENTITY_NATIVE = 3    /* sealed: the backend's handle for a key of its own */
+} pqe__identity_form;
+
+/** One identity's authenticated record. Pointers lead into the decoded buffer or to the caller's bytes. */
+typedef struct pqe__identity {
+    pqe_sig_algorithm algorithm;
+    pqe__identity_form form;
+    uint64_t created_at; /* seconds since 1970, UTC */
+    pqe__text name;
+    const uint8_t *public_key, *sealed, *extra;
+    size_t public_key_len, sealed_len, extra_len;
+} pqe__identity;
+
+/** Appends; the caller checks `out->ok`. */
+void pqe__identity_encode(const pqe__identity *identity, pqe__wcur *out);
+/** Refuses anything that pqe__identity_encode() would not have written. */
+pqe_status pqe__identity_decode(const uint8_t *bytes, size_t len, pqe__identity *out, pqe_error *err);
+
 /* ---- labelled inputs ---- */
 
 typedef enum { PQE__KEY_VAULT = 1, PQE__KEY_GRANT = 2 } pqe__key_purpose;
@@ -101,6 +127,9 @@ typedef enum { PQE__SECRET_ROOT = 1, PQE__SECRET_SESSION = 2 } pqe__secret_purpo
 /** AAD under which the backend seals a device key. */
 size_t pqe__aad_device_key(uint8_t out[PQE__LABEL_MAX], const uint8_t vault_id[PQE__ID_SIZE], pqe__key_purpose purpose,
                            pqe__suite suite, uint32_t key_epoch);
+/** AAD under which the backend seals an identity's secret. `did_hash` is the hash in its DID. */
+size_t pqe__aad_identity(uint8_t out[PQE__LABEL_MAX], const uint8_t vault_id[PQE__ID_SIZE],
+                         const uint8_t did_hash[PQE__DIGEST_SIZE], pqe__identity_form form, uint32_t key_epoch);
 /** HPKE info under which root and session secrets are sealed. */
 size_t pqe__info_secret(uint8_t out[PQE__LABEL_MAX], const uint8_t vault_id[PQE__ID_SIZE], pqe__suite suite,
                         pqe__secret_purpose purpose, const uint8_t key_id[PQE__ID_SIZE]);

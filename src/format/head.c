@@ -161,6 +161,20 @@ pqe__aad_device_key(uint8_t out[PQE__LABEL_MAX], const uint8_t vault_id[PQE__ID_
 }
 
 size_t
+pqe__aad_identity(uint8_t out[PQE__LABEL_MAX], const uint8_t vault_id[PQE__ID_SIZE],
+                  const uint8_t did_hash[PQE__DIGEST_SIZE], pqe__identity_form form, uint32_t key_epoch)
+{
+    pqe__wcur c = pqe__wcur_init(out, PQE__LABEL_MAX);
+
+    put_label(&c, "pqc-enclave identity key v1");
+    pqe__put_bytes(&c, vault_id, PQE__ID_SIZE);
+    pqe__put_bytes(&c, did_hash, PQE__DIGEST_SIZE);
+    pqe__put_u8(&c, (uint8_t)form);
+    pqe__put_u32(&c, key_epoch);
+    return c.pos;
+}
+
+size_t
 pqe__info_secret(uint8_t out[PQE__LABEL_MAX], const uint8_t vault_id[PQE__ID_SIZE], pqe__suite suite,
                  pqe__secret_purpose purpose, const uint8_t key_id[PQE__ID_SIZE])
 {

@@ -32,6 +32,11 @@ typedef enum pqe__stmt {
     STMT_SECRET_FETCH,
     STMT_SECRET_DELETE,
     STMT_SECRET_CLEAR,
+    STMT_IDENTITY_INSERT,
+    STMT_IDENTITY_UPDATE,
+    STMT_IDENTITY_FETCH,
+    STMT_IDENTITY_DELETE,
+    STMT_IDENTITY_COUNT,
     STMT_NODE_GET,
     STMT_NODE_PUT,
     STMT_NODE_DELETE,
@@ -74,6 +79,10 @@ pqe_status pqe__db_fail(pqe__store *store, int rc, const char *what, pqe_error *
 sqlite3_stmt *pqe__db_stmt(pqe__store *store, pqe__stmt which, pqe_status *status, pqe_error *err);
 /** Runs a statement that returns no row, then resets it. */
 pqe_status pqe__db_run(pqe__store *store, sqlite3_stmt *stmt, const char *what, pqe_error *err);
+/** Runs a statement whose one parameter is a row's id. */
+pqe_status pqe__db_run_with_rowid(pqe__store *store, pqe__stmt which, int64_t rowid, pqe_error *err);
+/** Runs a query for one number. */
+pqe_status pqe__db_count(pqe__store *store, pqe__stmt which, uint64_t *count, pqe_error *err);
 /** Does the query find any row for an id? On failure *any is true. */
 pqe_status pqe__db_any(pqe__store *store, pqe__stmt which, const uint8_t id[PQE__ID_SIZE], bool *any, pqe_error *err);
 /** Copies a blob column of exactly `len` bytes; false if it is something else. */

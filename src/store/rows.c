@@ -134,22 +134,10 @@ pqe__row_free(pqe__row *row)
     memset(row, 0, sizeof *row);
 }
 
-static pqe_status
-run_with_rowid(pqe__store *store, pqe__stmt which, int64_t rowid, pqe_error *err)
-{
-    pqe_status status;
-    sqlite3_stmt *stmt = pqe__db_stmt(store, which, &status, err);
-
-    if (stmt == NULL)
-        return status;
-    sqlite3_bind_int64(stmt, 1, rowid);
-    return pqe__db_run(store, stmt, "cannot delete from the index", err);
-}
-
 pqe_status
 pqe__row_delete(pqe__store *store, int64_t rowid, pqe_error *err)
 {
-    return run_with_rowid(store, STMT_ROW_DELETE, rowid, err);
+    return pqe__db_run_with_rowid(store, STMT_ROW_DELETE, rowid, err);
 }
 
 /* SQLite's own index over key ids is vouched for by nothing: damaged, it must not have a secret dropped that rows still
@@ -165,19 +153,7 @@ pqe__row_key_in_use(pqe__store *store, const uint8_t key_id[PQE__ID_SIZE], bool 
 pqe_status
 pqe__row_count(pqe__store *store, uint64_t *count, pqe_error *err)
 {
-    pqe_status status;
-    sqlite3_stmt *stmt = pqe__db_stmt(store, STMT_ROW_COUNT, &status, err);
-    int rc;
-
-    *count = 0;
-    if (stmt == NULL)
-        return status;
-    if ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
-        *count = (uint64_t)sqlite3_column_int64(stmt, 0);
-    else
-        status = pqe__db_fail(store, rc, "cannot read the index", err);
-    sqlite3_reset(stmt);
-    return status;
+    return pqe__db_count(store, STMT_ROW_COUNT, count, err);
 }
 
 /* ---- session secrets ---- */
@@ -250,7 +226,7 @@ pqe__secret_fetch(pqe__store *store, int64_t rowid, pqe__secret_row *out, pqe_er
 pqe_status
 pqe__secret_delete(pqe__store *store, int64_t rowid, pqe_error *err)
 {
-    return run_with_rowid(store, STMT_SECRET_DELETE, rowid, err);
+    return pqe__db_run_with_rowid(store, STMT_SECRET_DELETE, rowid, err);
 }
 
 pqe_status

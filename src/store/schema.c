@@ -20,6 +20,7 @@ static const struct {
     {"index", "artifact_file", "artifact", "CREATE INDEX artifact_file ON artifact(file) WHERE file IS NOT NULL"},
     {"table", "secret", "secret",
      "CREATE TABLE secret(id INTEGER PRIMARY KEY, key_id BLOB NOT NULL, sealed BLOB NOT NULL)"},
+    {"table", "identity", "identity", "CREATE TABLE identity(id INTEGER PRIMARY KEY, bytes BLOB NOT NULL)"},
     {"table", "entry", "entry",
      "CREATE TABLE entry(tag BLOB PRIMARY KEY, kind INTEGER NOT NULL, digest BLOB NOT NULL, target INTEGER NOT NULL) "
      "WITHOUT ROWID"},
@@ -51,6 +52,11 @@ static const char *const queries[STMT_COUNT] = {
     [STMT_SECRET_FETCH] = "SELECT key_id, sealed FROM secret WHERE id = ?1",
     [STMT_SECRET_DELETE] = "DELETE FROM secret WHERE id = ?1",
     [STMT_SECRET_CLEAR] = "DELETE FROM secret",
+    [STMT_IDENTITY_INSERT] = "INSERT INTO identity(bytes) VALUES(?1)",
+    [STMT_IDENTITY_UPDATE] = "UPDATE identity SET bytes = ?1 WHERE id = ?2",
+    [STMT_IDENTITY_FETCH] = "SELECT bytes FROM identity WHERE id = ?1",
+    [STMT_IDENTITY_DELETE] = "DELETE FROM identity WHERE id = ?1",
+    [STMT_IDENTITY_COUNT] = "SELECT count(*) FROM identity",
     [STMT_NODE_GET] = "SELECT bytes FROM node WHERE id = ?1",
     [STMT_NODE_PUT] = "INSERT OR REPLACE INTO node(id, bytes) VALUES(?1, ?2)",
     [STMT_NODE_DELETE] = "DELETE FROM node WHERE id = ?1",
@@ -160,6 +166,36 @@ pqe__db_any(pqe__store *store, pqe__stmt which, const uint8_t id[PQE__ID_SIZE], 
         status = pqe__db_fail(store, rc, "cannot read the index", err);
     else
         *any = rc == SQLITE_ROW;
+    sqlite3_reset(stmt);
+    return status;
+}
+
+pqe_status
+pqe__db_run_with_rowid(pqe__store *store, pqe__stmt which, int64_t rowid, pqe_error *err)
+{
+    pqe_status status;
+    sqlite3_stmt *stmt = pqe__db_stmt(store, which, &status, err);
+
+    if (stmt == NULL)
+        return status;
+    sqlite3_bind_int64(stmt, 1, rowid);
+    return pqe__db_run(store, stmt, "cannot delete from the index", err);
+}
+
+pqe_status
+pqe__db_count(pqe__store *store, pqe__stmt which, uint64_t *count, pqe_error *err)
+{
+    pqe_status status;
+    sqlite3_stmt *stmt = pqe__db_stmt(store, which, &status, err);
+    int rc;
+
+    *count = 0;
+    if (stmt == NULL)
+        return status;
+    if ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
+        *count = (uint64_t)sqlite3_column_int64(stmt, 0);
+    else
+        status = pqe__db_fail(store, rc, "cannot read the index", err);
     sqlite3_reset(stmt);
     return status;
 }

@@ -128,11 +128,37 @@ pqe_status pqe__secret_fetch(pqe__store *store, int64_t rowid, pqe__secret_row *
 pqe_status pqe__secret_delete(pqe__store *store, int64_t rowid, pqe_error *err);
 pqe_status pqe__secret_delete_all(pqe__store *store, pqe_error *err);
 
+/* ---- identities ---- */
+
+/** One row: a sealed record. When read, `bytes` belongs to the row; pqe__identity_row_free() releases it. */
+typedef struct pqe__identity_row {
+    int64_t rowid;
+    uint8_t *bytes;
+    size_t len;
+    uint8_t digest[PQE__DIGEST_SIZE];
+} pqe__identity_row;
+
+pqe_status pqe__identity_row_digest(pqe__identity_row *row, pqe_error *err);
+/** Inserts and sets row->rowid. */
+pqe_status pqe__identity_row_insert(pqe__store *store, pqe__identity_row *row, pqe_error *err);
+pqe_status pqe__identity_row_update(pqe__store *store, const pqe__identity_row *row, pqe_error *err);
+/** PQE_E_TAMPERED if the row is not there or malformed. */
+pqe_status pqe__identity_row_fetch(pqe__store *store, int64_t rowid, pqe__identity_row *out, pqe_error *err);
+pqe_status pqe__identity_row_delete(pqe__store *store, int64_t rowid, pqe_error *err);
+void pqe__identity_row_free(pqe__identity_row *row);
+pqe_status pqe__identity_row_count(pqe__store *store, uint64_t *count, pqe_error *err);
+
 /* ---- the authenticated tree ---- */
 
 #define PQE__TAG_KEY_SIZE 32u /* HMAC-SHA-256 output */
 
-typedef enum { PQE__ENTRY_NAME = 1, PQE__ENTRY_ID = 2, PQE__ENTRY_SECRET = 3 } pqe__entry_kind;
+typedef enum {
+    PQE__ENTRY_NAME = 1,
+    PQE__ENTRY_ID = 2,
+    PQE__ENTRY_SECRET = 3,
+    PQE__ENTRY_IDENTITY = 4,     /* by DID */
+    PQE__ENTRY_IDENTITY_NAME = 5 /* by name; the empty name is the default identity's */
+} pqe__entry_kind;
 
 /** tag -> digest of the row it stands for. `rowid` is a hint that the digest checks. */
 typedef struct pqe__entry {

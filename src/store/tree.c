@@ -168,7 +168,7 @@ entry_read(sqlite3_stmt *stmt, pqe__entry *out, pqe_error *err)
     int64_t kind = sqlite3_column_int64(stmt, 1);
 
     if (!pqe__db_blob(stmt, 0, out->tag, sizeof out->tag) || !pqe__db_blob(stmt, 2, out->digest, sizeof out->digest) ||
-        kind < PQE__ENTRY_NAME || kind > PQE__ENTRY_SECRET)
+        kind < PQE__ENTRY_NAME || kind > PQE__ENTRY_IDENTITY_NAME)
         return pqe__db_damaged(err, "an entry is malformed");
     out->kind = (pqe__entry_kind)kind;
     out->rowid = sqlite3_column_int64(stmt, 3);

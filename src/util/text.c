@@ -42,6 +42,15 @@ pqe__hex_decode(const char *text, size_t len, uint8_t *out)
     return true;
 }
 
+bool
+pqe__hex_is_lower(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (!((text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f')))
+            return false;
+    return true;
+}
+
 size_t
 pqe__utf8_next(const char *text, size_t left, uint32_t *code)
 {
@@ -106,4 +115,88 @@ pqe__time_format(int64_t unix_seconds, char out[21])
         return false;
     }
     return strftime(out, 21, "%Y-%m-%dT%H:%M:%SZ", &tm) == 20;
+}
+
+/* Two or four digits at `*p`, which moves on; -1 if there are none. */
+static int
+take_number(const char **p, const char *end, int digits)
+{
+    int value = 0;
+
+    if (end - *p < digits)
+        return -1;
+    for (int i = 0; i < digits; i++) {
+        char c = (*p)[i];
+        if (c < '0' || c > '9')
+            return -1;
+        value = 10 * value + (c - '0');
+    }
+    *p += digits;
+    return value;
+}
+
+static bool
+take_char(const char **p, const char *end, char c)
+{
+    if (*p == end || **p != c)
+        return false;
+    (*p)++;
+    return true;
+}
+
+/* "Z", or an offset in hours and minutes, in seconds. */
+static bool
+take_zone(const char **p, const char *end, int64_t *offset)
+{
+    int sign, hours, minutes;
+
+    *offset = 0;
+    if (take_char(p, end, 'Z'))
+        return true;
+    sign = take_char(p, end, '+') ? 1 : take_char(p, end, '-') ? -1 : 0;
+    hours = take_number(p, end, 2);
+    if (sign == 0 || !take_char(p, end, ':') || (minutes = take_number(p, end, 2)) < 0 || hours < 0 || hours > 23 ||
+        minutes > 59)
+        return false;
+    *offset = sign * (hours * 3600 + minutes * 60);
+    return true;
+}
+
+static bool
+take_fraction(const char **p, const char *end)
+{
+    const char *start;
+
+    if (!take_char(p, end, '.'))
+        return true;
+    for (start = *p; *p != end && **p >= '0' && **p <= '9'; (*p)++)
+        continue;
+    return *p != start;
+}
+
+bool
+pqe__time_parse(const char *text, size_t len, int64_t *unix_seconds)
+{
+    static const int days[12] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    const char *p = text, *end = text + len;
+    struct tm tm = {0};
+    int64_t offset;
+    bool shape, leap;
+
+    tm.tm_year = take_number(&p, end, 4);
+    shape = tm.tm_year >= 1970 && take_char(&p, end, '-') && (tm.tm_mon = take_number(&p, end, 2)) >= 1 &&
+            take_char(&p, end, '-') && (tm.tm_mday = take_number(&p, end, 2)) >= 1 && take_char(&p, end, 'T') &&
+            (tm.tm_hour = take_number(&p, end, 2)) >= 0 && take_char(&p, end, ':') &&
+            (tm.tm_min = take_number(&p, end, 2)) >= 0 && take_char(&p, end, ':') &&
+            (tm.tm_sec = take_number(&p, end, 2)) >= 0 && take_fraction(&p, end) && take_zone(&p, end, &offset) &&
+            p == end;
+    if (!shape || tm.tm_mon > 12 || tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 59)
+        return false;
+    leap = (tm.tm_year % 4 == 0 && tm.tm_year % 100 != 0) || tm.tm_year % 400 == 0;
+    if (tm.tm_mday > days[tm.tm_mon - 1] + (leap && tm.tm_mon == 2))
+        return false;
+    tm.tm_year -= 1900;
+    tm.tm_mon -= 1;
+    *unix_seconds = (int64_t)timegm(&tm) - offset;
+    return true;
 }

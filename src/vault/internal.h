@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "attest/attest.h"
 #include "backend/registry.h"
 #include "body/body.h"
 #include "crypto/crypto.h"
@@ -228,6 +229,66 @@ pqe_status pqe__row_enter(pqe__txn *txn, const pqe__keys *keys, const pqe__recor
 /** Drops a session secret that no row uses any more; should it be the running session's, its next put makes another. */
 pqe_status pqe__secret_drop_unused(pqe__txn *txn, const uint8_t key_id[PQE__ID_SIZE], pqe_error *err);
 
+/* ---- identity.c ---- */
+
+/** An identity's row with its record opened. */
+typedef struct pqe__identity_found {
+    pqe__identity_row row;
+    uint8_t *plain; /* the identity's pointers lead here */
+    size_t plain_len;
+    pqe__identity identity;
+    char did[PQE_DID_SIZE];
+} pqe__identity_found;
+
+void pqe__identity_found_free(pqe__identity_found *found);
+/** By DID or name; NULL is the default one. PQE_E_NOT_FOUND only after the index proved it. */
+pqe_status pqe__identity_find(pqe__txn *txn, const char *did_or_name, pqe__identity_found *out, pqe_error *err);
+/** The identity an entry stands for, its row proved by the entry. */
+pqe_status pqe__identity_find_entry(pqe__txn *txn, const pqe__entry *entry, pqe__identity_found *out, pqe_error *err);
+/** Looks an entry up by DID (PQE__ENTRY_IDENTITY) or name (PQE__ENTRY_IDENTITY_NAME). */
+pqe_status pqe__identity_look_up(pqe__txn *txn, pqe__entry_kind kind, const char *text, size_t len, bool *found,
+                                 pqe__entry *entry, pqe_error *err);
+/** Seals a record under keys->index_aead into row->bytes (to be freed) and sets row->digest. */
+pqe_status pqe__identity_row_seal(const pqe__keys *keys, const pqe__identity *identity, pqe__identity_row *row,
+                                  pqe_error *err);
+/** Sets the entries of a row: DID, name if it has one, and with `is_default` that of the default identity. */
+pqe_status pqe__identity_enter(pqe__txn *txn, const pqe__keys *keys, const pqe__identity *identity, const char *did,
+                               const pqe__identity_row *row, bool is_default, pqe_error *err);
+pqe_status pqe__identity_is_default(pqe__txn *txn, const pqe__identity_found *found, bool *is_default, pqe_error *err);
+/** Has the backend seal what is to be kept of a key pair: fills form, sealed (PQE_SEAL_BLOB_MAX bytes) and extra
+ *  (PQE__IDENTITY_EXTRA_MAX bytes). */
+#define PQE__IDENTITY_EXTRA_MAX (PQE__SIG_PRIVATE_MAX + PQE__BOX_OVERHEAD)
+pqe_status pqe__identity_seal_key(pqe_vault *vault, const pqe__keys *keys, const pqe_signing_key *key,
+                                  pqe__identity *identity, uint8_t *sealed, uint8_t *extra, pqe_error *err);
+/** Unseals the key pair under the session's keys. PQE_E_UNAVAILABLE for a native one. */
+pqe_status pqe__identity_open_key(pqe__txn *txn, const pqe__identity_found *found, pqe_signing_key **out,
+                                  pqe_error *err);
+/** Signs in a transaction; writes pqe_sig_signature_size() bytes to `signature` (PQE_ML_DSA_SIGNATURE_MAX). */
+pqe_status pqe__identity_sign(pqe__txn *txn, const pqe__identity_found *found, const void *message, size_t message_len,
+                              const void *context, size_t context_len, uint8_t *signature, pqe_error *err);
+
+/* ---- identity_renew.c ---- */
+
+/** All identities, sealed anew for a rotation. Rows are written, entries are not yet. */
+typedef struct pqe__renewed_identities pqe__renewed_identities;
+pqe_status pqe__identities_renew(pqe__txn *txn, const pqe__keys *fresh, pqe__renewed_identities **out, pqe_error *err);
+/** Sets their entries; after the tree was cleared, if it was. */
+pqe_status pqe__identities_enter(pqe__txn *txn, const pqe__keys *fresh, const pqe__renewed_identities *all,
+                                 pqe_error *err);
+void pqe__renewed_identities_free(pqe__renewed_identities **all);
+
+/* ---- collect.c ---- */
+
+typedef struct pqe__entry_list {
+    pqe__entry_kind kind;
+    pqe__entry *entries; /* to be freed */
+    size_t count, capacity;
+} pqe__entry_list;
+
+/** Collects all entries of list->kind, the tree's completeness proved: before any is changed, for a statement that is
+ *  being stepped must not see its table change. */
+pqe_status pqe__entries_collect(pqe__txn *txn, pqe__entry_list *list, pqe_error *err);
+
 /* ---- delete.c ---- */
 
 /** Drops an artifact's id entry, row and, if unused, session secret; marks its body. The name entry is the caller's. */
@@ -236,6 +297,11 @@ pqe_status pqe__artifact_retire(pqe__txn *txn, pqe__found *old, pqe_error *err);
 pqe_status pqe__damaged_retire(pqe__txn *txn, const pqe__found *old, pqe_error *err);
 /** After the commit: removes the retired artifact's body, and settles the one that took its place. Either may be NULL. */
 void pqe__retired_settle(pqe_vault *vault, const pqe__found *old, pqe__body_file *fresh);
+
+/* ---- verify.c ---- */
+
+/** Reads to the end and computes the content hash; PQE_E_TAMPERED if it is not the recorded one. */
+pqe_status pqe__reader_check_hash(pqe_reader *reader, uint64_t *bytes, pqe_error *err);
 
 /* ---- artifact.c ---- */
 

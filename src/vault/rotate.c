@@ -7,32 +7,6 @@
 
 /* ---- what is to be re-sealed ---- */
 
-typedef struct entry_list {
-    pqe__entry_kind kind;
-    pqe__entry *entries;
-    size_t count, capacity;
-} entry_list;
-
-/* Entries are collected before any is changed: a statement that is being stepped must not see its table change. */
-static pqe_status
-collect(void *user, const pqe__entry *entry, pqe_error *err)
-{
-    entry_list *l = user;
-
-    if (entry->kind != l->kind)
-        return PQE_OK;
-    if (l->count == l->capacity) {
-        size_t capacity = l->capacity != 0 ? 2 * l->capacity : 64;
-        void *grown = reallocarray(l->entries, capacity, sizeof *l->entries);
-        if (grown == NULL)
-            return pqe__fail_nomem(err);
-        l->entries = grown;
-        l->capacity = capacity;
-    }
-    l->entries[l->count++] = *entry;
-    return PQE_OK;
-}
-
 static pqe_status
 reseal_secret(pqe__txn *txn, const pqe__keys *fresh, const pqe__entry *old, pqe_error *err)
 {
@@ -63,13 +37,27 @@ reseal_secret(pqe__txn *txn, const pqe__keys *fresh, const pqe__entry *old, pqe_
 static pqe_status
 reseal_secrets(pqe__txn *txn, const pqe__keys *fresh, pqe_error *err)
 {
-    entry_list list = {.kind = PQE__ENTRY_SECRET};
-    pqe_status status = pqe__tree_walk(txn->vault->store, txn->head.index_root, collect, &list, err);
+    pqe__entry_list list = {.kind = PQE__ENTRY_SECRET};
+    pqe_status status = pqe__entries_collect(txn, &list, err);
 
     for (size_t i = 0; i < list.count && status == PQE_OK; i++)
         if ((status = pqe__txn_breathe(txn, i, err)) == PQE_OK)
             status = reseal_secret(txn, fresh, &list.entries[i], err);
     free(list.entries);
+    return status;
+}
+
+static pqe_status
+reseal_all(pqe__txn *txn, const pqe__keys *fresh, pqe_error *err)
+{
+    pqe__renewed_identities *identities = NULL;
+    pqe_status status = reseal_secrets(txn, fresh, err);
+
+    if (status == PQE_OK)
+        status = pqe__identities_renew(txn, fresh, &identities, err);
+    if (status == PQE_OK)
+        status = pqe__identities_enter(txn, fresh, identities, err);
+    pqe__renewed_identities_free(&identities);
     return status;
 }
 
@@ -107,8 +95,8 @@ typedef struct renewed {
 } renewed;
 
 static pqe_status
-rewrap_all(pqe__txn *txn, pqe__keys *fresh, const uint8_t key_id[PQE__ID_SIZE], const entry_list *old, renewed *out,
-           pqe_error *err)
+rewrap_all(pqe__txn *txn, pqe__keys *fresh, const uint8_t key_id[PQE__ID_SIZE], const pqe__entry_list *old,
+           renewed *out, pqe_error *err)
 {
     pqe_status status = PQE_OK;
 
@@ -139,10 +127,11 @@ rekey(pqe__txn *txn, pqe__keys *fresh, pqe_error *err)
 {
     pqe__store *store = txn->vault->store;
     uint8_t *root = txn->head.index_root;
-    entry_list list = {.kind = PQE__ENTRY_NAME};
+    pqe__entry_list list = {.kind = PQE__ENTRY_NAME};
+    pqe__renewed_identities *identities = NULL;
     pqe__secret_row secret;
     renewed *all = NULL;
-    pqe_status status = pqe__tree_walk(store, root, collect, &list, err);
+    pqe_status status = pqe__entries_collect(txn, &list, err);
 
     if (status == PQE_OK && (all = calloc(list.count + 1, sizeof *all)) == NULL)
         status = pqe__fail_nomem(err);
@@ -150,6 +139,8 @@ rekey(pqe__txn *txn, pqe__keys *fresh, pqe_error *err)
         status = pqe__wrap_key_make(fresh, &secret, err);
     if (status == PQE_OK)
         status = rewrap_all(txn, fresh, secret.key_id, &list, all, err);
+    if (status == PQE_OK)
+        status = pqe__identities_renew(txn, fresh, &identities, err);
     if (status == PQE_OK)
         status = pqe__secret_delete_all(store, err);
     if (status == PQE_OK)
@@ -163,6 +154,9 @@ rekey(pqe__txn *txn, pqe__keys *fresh, pqe_error *err)
         if (status == PQE_OK)
             status = pqe__tree_set(store, root, &all[i].id, err);
     }
+    if (status == PQE_OK)
+        status = pqe__identities_enter(txn, fresh, identities, err);
+    pqe__renewed_identities_free(&identities);
     free(all);
     free(list.entries);
     return status;
@@ -200,7 +194,7 @@ rotate_in(pqe__txn *txn, pqe__keys *fresh, bool new_root, pqe_error *err)
     if (status == PQE_OK)
         status = pqe__device_make(txn->vault, session->backend_key, fresh, err);
     if (status == PQE_OK)
-        status = new_root ? rekey(txn, fresh, err) : reseal_secrets(txn, fresh, err);
+        status = new_root ? rekey(txn, fresh, err) : reseal_all(txn, fresh, err);
     if (status != PQE_OK)
         return status;
     txn->head.key_epoch = fresh->epoch;

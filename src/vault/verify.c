@@ -71,8 +71,8 @@ is_about_us(pqe_status status, const pqe_error *error)
 
 /* ---- one artifact ---- */
 
-static pqe_status
-read_and_hash(pqe_reader *r, uint64_t *bytes, pqe_error *err)
+pqe_status
+pqe__reader_check_hash(pqe_reader *r, uint64_t *bytes, pqe_error *err)
 {
     uint8_t *buf = malloc(BUFFER), digest[32];
     char hex[65];
@@ -110,7 +110,7 @@ verify_artifact(verification *v, const char *name_or_id, bool may_be_gone, pqe_e
     pqe_status status = pqe_reader_open(v->vault, name_or_id, &r, &error);
 
     if (status == PQE_OK)
-        status = read_and_hash(r, &bytes, &error);
+        status = pqe__reader_check_hash(r, &bytes, &error);
     if (status == PQE_E_NOT_FOUND && may_be_gone)
         return PQE_OK; /* removed or replaced since the index was read */
     if (status == PQE_E_NOT_FOUND || is_about_us(status, &error)) {
@@ -134,7 +134,7 @@ typedef struct index_check {
     pqe__txn *txn;
     uint8_t (*ids)[PQE__ID_SIZE];
     size_t count, capacity;
-    uint64_t name_entries, id_entries;
+    uint64_t name_entries, id_entries, identity_entries;
     size_t round;
     uint8_t (*damaged)[PQE__DIGEST_SIZE]; /* rows reported: a name and an id lead to each */
     size_t damaged_count, damaged_capacity;
@@ -196,6 +196,16 @@ check_secret(index_check *c, const pqe__entry *entry, pqe_error *err)
 }
 
 static pqe_status
+check_identity(index_check *c, const pqe__entry *entry, pqe_error *err)
+{
+    pqe__identity_found f;
+    pqe_status status = pqe__identity_find_entry(c->txn, entry, &f, err);
+
+    pqe__identity_found_free(&f);
+    return status;
+}
+
+static pqe_status
 check_entry(void *user, const pqe__entry *entry, pqe_error *err)
 {
     index_check *c = user;
@@ -210,8 +220,11 @@ check_entry(void *user, const pqe__entry *entry, pqe_error *err)
     }
     c->name_entries += entry->kind == PQE__ENTRY_NAME;
     c->id_entries += entry->kind == PQE__ENTRY_ID;
+    c->identity_entries += entry->kind == PQE__ENTRY_IDENTITY;
     if (entry->kind == PQE__ENTRY_SECRET) {
         status = check_secret(c, entry, &error);
+    } else if (entry->kind == PQE__ENTRY_IDENTITY || entry->kind == PQE__ENTRY_IDENTITY_NAME) {
+        status = check_identity(c, entry, &error);
     } else {
         status = pqe__find_entry(c->txn, entry, false, &f, &error);
         if (status == PQE_OK && entry->kind == PQE__ENTRY_NAME)
@@ -238,6 +251,19 @@ report_if_damaged(verification *v, pqe_status status, const pqe_error *error, pq
 }
 
 static pqe_status
+check_identity_rows(index_check *c, pqe_error *err)
+{
+    pqe_error error = {0};
+    uint64_t rows = 0;
+    pqe_status found = pqe__identity_row_count(c->txn->vault->store, &rows, &error);
+
+    if (found == PQE_OK && rows != c->identity_entries)
+        found = pqe__fail(&error, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0,
+                          "the index holds another number of identities than it leads to");
+    return report_if_damaged(c->v, found, &error, err);
+}
+
+static pqe_status
 check_index(index_check *c, pqe_error *err)
 {
     const uint8_t *root = c->txn->head.index_root;
@@ -256,6 +282,8 @@ check_index(index_check *c, pqe_error *err)
                        "the index holds another number of artifacts than its head says");
         status = report(c->v, PQE_E_TAMPERED, NULL, &error, 0, err);
     }
+    if (status == PQE_OK)
+        status = check_identity_rows(c, err);
     if (status == PQE_OK)
         status = report_if_damaged(c->v, pqe__body_count_orphans(store, &c->v->summary.orphans, &error), &error, err);
     return status;

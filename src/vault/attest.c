@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Attesting: the content hash is computed anew, then an identity of the vault signs what is claimed of it. */
+#include <string.h>
+
+#include "vault/internal.h"
+
+static pqe_status
+bad_argument(pqe_error *err, const char *text)
+{
+    return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "%s", text);
+}
+
+static pqe_status
+read_opts(const pqe_attest_opts *given, pqe_attest_opts *o, pqe_error *err)
+{
+    *o = (pqe_attest_opts){.size = sizeof *o};
+    if (given != NULL && given->size < sizeof *o)
+        return bad_argument(err, "the size of the attest options is not set");
+    if (given != NULL)
+        *o = *given;
+    o->version = o->version != 0 ? o->version : 2;
+    o->ttl_seconds = o->ttl_seconds != 0 ? o->ttl_seconds : PQE_ATTEST_DEFAULT_TTL;
+    if (o->version != 1 && o->version != 2)
+        return bad_argument(err, "the version of an attestation is 1 or 2");
+    if (o->challenge == NULL)
+        o->challenge_len = 0;
+    else if (o->challenge_len < PQE_CHALLENGE_MIN || o->challenge_len > PQE_CHALLENGE_MAX)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "a challenge has %d to %d bytes", PQE_CHALLENGE_MIN,
+                         PQE_CHALLENGE_MAX);
+    if (o->version == 1 && o->challenge != NULL)
+        return bad_argument(err, "version 1 of attestations has no place for a challenge");
+    return PQE_OK;
+}
+
+/* Every put has computed the hash that the record holds, and the record is authenticated. A hash that came from outside
+   with the content, and was not verified here, is not this device's to attest. */
+static pqe_status
+check_provenance(const pqe_artifact *artifact, pqe_error *err)
+{
+    if (strcmp(artifact->hash_algorithm, "sha3-256") != 0)
+        return pqe__fail(err, PQE_E_STATE, PQE_ORIGIN_API, 0,
+                         "this vault has neither computed nor verified the artifact's content hash");
+    return PQE_OK;
+}
+
+/* What is stated of a device beyond its artifact. */
+typedef struct statement {
+    const pqe_attest_opts *opts;
+    const pqe_artifact *artifact;
+    const pqe_backend_info *backend;
+    const char *device_id;
+    int64_t now;
+} statement;
+
+static pqe_text
+keep(pqe__attestation *a, const char *text)
+{
+    return pqe__keep_text(a, text, strlen(text));
+}
+
+static size_t
+room_for(const statement *s)
+{
+    const pqe_attest_opts *o = s->opts;
+    size_t texts = strlen(s->device_id) + strlen(s->artifact->artifact_id) + 2 * strlen(s->backend->name) +
+                   strlen(s->backend->protection) + (o->device_model != NULL ? strlen(o->device_model) : 0) +
+                   (o->enclave_vendor != NULL ? strlen(o->enclave_vendor) : 0) + o->challenge_len;
+
+    /* Once as they are, once in what is signed. */
+    return 2 * texts + 2 * PQE__SIGNED_ROOM + 4096;
+}
+
+static void
+fill(pqe__attestation *a, const statement *s)
+{
+    const pqe_attest_opts *o = s->opts;
+    const char *backend = s->backend->name;
+    char issued[21];
+
+    pqe__time_format(s->now, issued);
+    a->pub.device_id = keep(a, s->device_id);
+    a->pub.device_model = keep(a, o->device_model != NULL ? o->device_model : backend);
+    a->pub.enclave_vendor = keep(a, o->enclave_vendor != NULL ? o->enclave_vendor : backend);
+    a->pub.artifact_id = keep(a, s->artifact->artifact_id);
+    a->pub.artifact_content_hash = keep(a, s->artifact->content_hash);
+    a->pub.issued_at = keep(a, issued);
+    if (a->pub.version == 1)
+        return;
+    a->pub.issued = s->now;
+    a->pub.expires = s->now + (int64_t)o->ttl_seconds;
+    a->pub.hash_algorithm = keep(a, s->artifact->hash_algorithm);
+    a->pub.key_id = keep(a, s->artifact->key_id);
+    a->pub.backend = keep(a, backend);
+    a->pub.tier = keep(a, s->backend->protection);
+    a->pub.challenge = pqe__keep_bytes(a, o->challenge, o->challenge_len);
+}
+
+static pqe_status
+check_texts(const pqe_attest_opts *o, pqe_error *err)
+{
+    const char *const texts[] = {o->device_model, o->enclave_vendor};
+
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        size_t len = texts[i] != NULL ? strnlen(texts[i], PQE_ATTEST_TEXT_MAX + 1) : 0;
+        if (len > PQE_ATTEST_TEXT_MAX)
+            return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_API, 0, "device model or vendor is longer than %d bytes",
+                             PQE_ATTEST_TEXT_MAX);
+        if (len != 0 && !pqe__utf8_valid(texts[i], len))
+            return bad_argument(err, "device model or vendor is not valid UTF-8");
+    }
+    return PQE_OK;
+}
+
+/* Version 1 signs a digest of six fields, version 2 the whole Sig_structure; both with the empty context. */
+static pqe_status
+sign(pqe__txn *txn, const pqe__identity_found *signer, pqe__attestation *a, pqe_error *err)
+{
+    uint8_t digest[PQE__SHA3_256_SIZE], signature[PQE_ML_DSA_SIGNATURE_MAX];
+    pqe_bytes message = {digest, sizeof digest};
+    pqe_status status = pqe__attestation_claim(a, signer->did, signer->identity.algorithm, signer->identity.public_key,
+                                               signer->identity.public_key_len, err);
+
+    if (status == PQE_OK)
+        status = a->pub.version == 1 ? pqe__v1_digest(&a->pub, digest, err) : pqe__eat_prepare(a, err);
+    if (status == PQE_OK && a->pub.version == 2)
+        message = a->to_be_signed;
+    if (status == PQE_OK)
+        status = pqe__identity_sign(txn, signer, message.data, message.len, NULL, 0, signature, err);
+    if (status == PQE_OK)
+        status = pqe__attestation_attach(a, signature, pqe_sig_signature_size(signer->identity.algorithm), err);
+    return status;
+}
+
+static pqe_status
+state_and_sign(pqe_vault *vault, const pqe_attest_opts *o, const pqe_artifact *artifact, pqe_attestation **out,
+               pqe_error *err)
+{
+    statement s = {.opts = o, .artifact = artifact, .backend = &vault->backend->ops->info, .now = pqe__walltime()};
+    pqe__identity_found signer = {0};
+    pqe__attestation *a = NULL;
+    pqe__txn txn;
+    pqe_status status = pqe__txn_begin(vault, false, &txn, err);
+
+    if (status != PQE_OK)
+        return status;
+    s.device_id = vault->session->priv.device_id;
+    status = pqe__identity_find(&txn, o->identity, &signer, err);
+    if (status == PQE_OK)
+        status = pqe__attestation_new(o->version, room_for(&s), &a, err);
+    if (status == PQE_OK) {
+        fill(a, &s);
+        status = sign(&txn, &signer, a, err);
+    }
+    pqe__identity_found_free(&signer);
+    pqe__txn_abort(&txn);
+    if (status == PQE_OK)
+        *out = &a->pub;
+    else if (a != NULL)
+        pqe__attestation_free(&a);
+    return status;
+}
+
+pqe_status
+pqe_attest(pqe_vault *vault, const char *name_or_id, const pqe_attest_opts *opts, pqe_attestation **out, pqe_error *err)
+{
+    pqe_attest_opts o;
+    pqe_reader *reader = NULL;
+    uint64_t bytes;
+    pqe_status status;
+
+    if (out == NULL)
+        return bad_argument(err, "no place for the attestation");
+    *out = NULL;
+    status = pqe__vault_usable(vault, err);
+    if (status == PQE_OK)
+        status = read_opts(opts, &o, err);
+    if (status == PQE_OK)
+        status = check_texts(&o, err);
+    /* The reader stays on one version of the artifact, whatever happens to its name meanwhile. */
+    if (status == PQE_OK)
+        status = pqe_reader_open(vault, name_or_id, &reader, err);
+    if (status == PQE_OK)
+        status = check_provenance(pqe_reader_artifact(reader), err);
+    if (status == PQE_OK && !o.trust_record)
+        status = pqe__reader_check_hash(reader, &bytes, err);
+    if (status == PQE_OK)
+        status = state_and_sign(vault, &o, pqe_reader_artifact(reader), out, err);
+    pqe_reader_close(&reader);
+    return status;
+}
