@@ -77,9 +77,10 @@ def check_pkg_config(libdir, scratch, cc):
     program = scratch / "by_pkg_config"
     run(cc, "-o", program, HERE / "outside/main.c", *flags("--cflags", "--libs"))
     works(program, True, {"LD_LIBRARY_PATH": str(libdir)})
-    # Static linking needs libsqlite3.a, which not every system has.
-    if run(cc, "-print-file-name=libsqlite3.a").strip() == "libsqlite3.a":
-        print("no static SQLite here: not linked wholly static")
+    # Static linking needs static archives, which not every system has.
+    missing = [a for a in ("libsqlite3.a", "libcbor.a") if run(cc, f"-print-file-name={a}").strip() == a]
+    if missing:
+        print(f"no {missing[0]} here: not linked wholly static")
         return
     program = scratch / "by_pkg_config_static"
     run(cc, "-static", "-o", program, HERE / "outside/main.c", *flags("--static", "--cflags", "--libs"))
