@@ -76,8 +76,7 @@ pqe_attestation_decode(const void *data, size_t len, pqe_attestation **out, pqe_
     *out = NULL;
     if (data == NULL || len == 0)
         return pqe__fail(err, PQE_E_MALFORMED, PQE_ORIGIN_FORMAT, 0, "it is empty");
-    /* The tag of COSE_Sign1 is one byte that no JSON begins with. */
-    status = bytes[0] == 0xd2 ? pqe__eat_read(bytes, len, &a, err) : pqe__v1_read(bytes, len, &a, err);
+    status = bytes[0] == PQE__COSE_SIGN1 ? pqe__eat_read(bytes, len, &a, err) : pqe__v1_read(bytes, len, &a, err);
     if (status == PQE_OK)
         *out = &a->pub;
     return status;

@@ -49,6 +49,10 @@ pqe_status pqe__v1_read(const uint8_t *data, size_t len, pqe__attestation **out,
 
 /* ---- version 2 ---- */
 
+/** Tag 18, COSE_Sign1 (RFC 9052, table 1), in its shortest form, as a byte: libcbor 0.8 does not read it. No JSON begins
+ *  with it. */
+#define PQE__COSE_SIGN1 0xd2u
+
 /** Fills to_be_signed from the claims; algorithm, DID and public key must be set. PQE_E_LIMIT if it gets too long. */
 pqe_status pqe__eat_prepare(pqe__attestation *a, pqe_error *err);
 /** Bytes that suffice for the COSE form, and so for to_be_signed. */

@@ -13,8 +13,7 @@
 #include "util/text.h"
 
 enum {
-    TAG_COSE_SIGN1 = 18, /* RFC 9052, table 1 */
-    HEADER_ALG = 1,      /* RFC 9052, table 3 */
+    HEADER_ALG = 1, /* RFC 9052, table 3 */
     HEADER_KID = 4,
     HEADER_KCCS = 14, /* RFC 9528: a claims set that holds the signer's key */
     HEADER_TYP = 16,  /* RFC 9596 */
@@ -192,7 +191,7 @@ put_wrapped(pqe__wcur *c, void (*put)(pqe__wcur *c, const pqe_attestation *a), c
 void
 pqe__eat_put(pqe__wcur *c, const pqe_attestation *a)
 {
-    pqe__cbor_put_tag(c, TAG_COSE_SIGN1);
+    pqe__put_u8(c, PQE__COSE_SIGN1);
     pqe__cbor_put_array(c, 4);
     put_wrapped(c, put_protected, a);
     pqe__cbor_put_map(c, 0);
@@ -396,7 +395,7 @@ read_sign1(pqe__attestation *a, const uint8_t *data, size_t len)
     pqe_bytes protected, payload;
     size_t start;
 
-    if (pqe__cbor_get_tag(&c) != TAG_COSE_SIGN1 || pqe__cbor_get_array(&c) != 4)
+    if (pqe__get_u8(&c) != PQE__COSE_SIGN1 || pqe__cbor_get_array(&c) != 4)
         return false;
     protected.data = pqe__cbor_get_bytes(&c, &protected.len);
     if (pqe__cbor_get_map(&c) != 0)

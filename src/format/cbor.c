@@ -66,17 +66,9 @@ pqe__cbor_put_map(pqe__wcur *c, size_t pairs)
     put_head(c, head, cbor_encode_map_start(pairs, head, sizeof head));
 }
 
-void
-pqe__cbor_put_tag(pqe__wcur *c, uint64_t tag)
-{
-    unsigned char head[HEAD_MAX];
-
-    put_head(c, head, cbor_encode_tag(tag, head, sizeof head));
-}
-
 /* ---- reading ---- */
 
-typedef enum { ITEM_NONE, ITEM_UINT, ITEM_NEGINT, ITEM_BYTES, ITEM_TEXT, ITEM_ARRAY, ITEM_MAP, ITEM_TAG } item_type;
+typedef enum { ITEM_NONE, ITEM_UINT, ITEM_NEGINT, ITEM_BYTES, ITEM_TEXT, ITEM_ARRAY, ITEM_MAP } item_type;
 
 typedef struct item {
     item_type type;
@@ -156,13 +148,7 @@ on_map(void *context, size_t pairs)
     *(item *)context = (item){ITEM_MAP, pairs, NULL};
 }
 
-static void
-on_tag(void *context, uint64_t tag)
-{
-    *(item *)context = (item){ITEM_TAG, tag, NULL};
-}
-
-/* What is not among these (indefinite lengths, floats, simple values) leaves the item as it was: none. */
+/* What is not among these (indefinite lengths, tags, floats, simple values) leaves the item as it was: none. */
 static item
 peek(const pqe__rcur *c, size_t *size)
 {
@@ -185,7 +171,6 @@ peek(const pqe__rcur *c, size_t *size)
     callbacks.string = on_text;
     callbacks.array_start = on_array;
     callbacks.map_start = on_map;
-    callbacks.tag = on_tag;
     result = cbor_stream_decode(c->data + c->pos, c->len - c->pos, &callbacks, &found);
     if (result.status != CBOR_DECODER_FINISHED)
         found.type = ITEM_NONE;
@@ -254,12 +239,6 @@ size_t
 pqe__cbor_get_map(pqe__rcur *c)
 {
     return (size_t)take(c, ITEM_MAP, ITEM_MAP).value;
-}
-
-uint64_t
-pqe__cbor_get_tag(pqe__rcur *c)
-{
-    return take(c, ITEM_TAG, ITEM_TAG).value;
 }
 
 void

@@ -16,7 +16,6 @@ void pqe__cbor_put_bytes_head(pqe__wcur *c, size_t len);
 void pqe__cbor_put_text(pqe__wcur *c, const char *text, size_t len);
 void pqe__cbor_put_array(pqe__wcur *c, size_t count);
 void pqe__cbor_put_map(pqe__wcur *c, size_t pairs);
-void pqe__cbor_put_tag(pqe__wcur *c, uint64_t tag);
 
 /** Each takes the next item; one of another type makes the cursor fail. */
 int64_t pqe__cbor_get_int(pqe__rcur *c);
@@ -25,7 +24,6 @@ const uint8_t *pqe__cbor_get_bytes(pqe__rcur *c, size_t *len);
 const char *pqe__cbor_get_text(pqe__rcur *c, size_t *len);
 size_t pqe__cbor_get_array(pqe__rcur *c);
 size_t pqe__cbor_get_map(pqe__rcur *c);
-uint64_t pqe__cbor_get_tag(pqe__rcur *c);
 /** Takes an integer that must have this value. */
 void pqe__cbor_expect(pqe__rcur *c, int64_t value);
 /** The integer that comes next, without taking it; false if something else comes. */
