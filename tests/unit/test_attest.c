@@ -621,16 +621,17 @@ test_cbor_claims(void **state)
     static const struct {
         const char *from, *to;
         size_t from_len, to_len;
+        pqe_verdict verdict;
     } cases[] = {
-        {"\x19\x01\x09", "\x1a\0\0\x01\x09", 3, 5}, /* a key in a longer form */
+        {"\x19\x01\x09", "\x1a\0\0\x01\x09", 3, 5, PQE_VERDICT_MALFORMED}, /* a key in a longer form */
 
         {"software",
          "s\xc3\xaf"
-         "ftwr",
-         8, 8},                                  /* the length still fits; another word */
-        {"software", "softw\xff\xff\xff", 8, 8}, /* not UTF-8 */
-        {"eat+cwt", "eat+jwt", 7, 7},
-        {"attestation:2", "attestation:3", 13, 13},
+         "ftwar",
+         8, 8, PQE_VERDICT_SIGNATURE},                                  /* the length still fits; another word */
+        {"software", "softw\xff\xff\xff", 8, 8, PQE_VERDICT_MALFORMED}, /* not UTF-8 */
+        {"eat+cwt", "eat+jwt", 7, 7, PQE_VERDICT_MALFORMED},
+        {"attestation:2", "attestation:3", 13, 13, PQE_VERDICT_MALFORMED},
     };
     pqe_attest_verify_opts o = trusting(b);
 
@@ -644,7 +645,7 @@ test_cbor_claims(void **state)
         memcpy(copy + (at - b->cose), cases[i].to, cases[i].to_len);
         memcpy(copy + (at - b->cose) + cases[i].to_len, at + cases[i].from_len,
                b->cose_len - (size_t)(at - b->cose) - cases[i].from_len);
-        assert_int_not_equal(judge(&o, copy, b->cose_len + cases[i].to_len - cases[i].from_len), PQE_VERDICT_PASS);
+        assert_int_equal(judge(&o, copy, b->cose_len + cases[i].to_len - cases[i].from_len), cases[i].verdict);
         free(copy);
     }
 }
