@@ -88,8 +88,8 @@ pqe__keep_unhex(pqe__attestation *a, pqe_text hex, pqe_bytes *out)
     size_t len = hex.len / 2;
 
     *out = (pqe_bytes){NULL, 0};
-    if (hex.len % 2 != 0 || !pqe__hex_is_lower(hex.data, hex.len) || !a->arena.ok ||
-        len > a->arena.capacity - a->arena.pos || !pqe__hex_decode(hex.data, len, place))
+    if (hex.len % 2 != 0 || !a->arena.ok || len > a->arena.capacity - a->arena.pos ||
+        !pqe__hex_decode_lower(hex.data, len, place))
         return false;
     a->arena.pos += len;
     *out = (pqe_bytes){place, len};

@@ -230,6 +230,46 @@ get_escape(pqe__rcur *c, pqe__wcur *out, spelling *s)
     c->ok = false;
 }
 
+#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+/* Is any of eight bytes zero? */
+static bool
+has_zero(uint64_t w)
+{
+    return ((w - EACH(1)) & ~w & EACH(0x80)) != 0;
+}
+
+/* True if eight characters stand for themselves and are below DEL. A signature is thousands of such. */
+static bool
+are_plain(const uint8_t *p)
+{
+    uint64_t w;
+
+    memcpy(&w, p, sizeof w);
+    return (w & EACH(0x80)) == 0 && ((w - EACH(0x20)) & EACH(0x80)) == 0 && !has_zero(w ^ EACH('"')) &&
+           !has_zero(w ^ EACH('\\')) && !has_zero(w ^ EACH(0x7f));
+}
+
+/* Length of the run of characters that stand for themselves; *beyond: some are DEL or not ASCII. */
+static size_t
+plain_run(const uint8_t *p, size_t len, bool *beyond)
+{
+    size_t n = 0;
+
+    *beyond = false;
+    while (n < len) {
+        if (len - n >= 8 && are_plain(p + n)) {
+            n += 8;
+            continue;
+        }
+        if (p[n] < 0x20 || p[n] == '"' || p[n] == '\\')
+            break;
+        *beyond = *beyond || p[n] >= 0x7f;
+        n++;
+    }
+    return n;
+}
+
 static pqe_text
 get_string(pqe__rcur *c, pqe__attestation *a)
 {
@@ -240,13 +280,11 @@ get_string(pqe__rcur *c, pqe__attestation *a)
 
     expect(c, '"');
     while (c->ok && c->pos < c->len && c->data[c->pos] != '"') {
-        size_t run = c->pos;
-        while (run < c->len && c->data[run] >= 0x20 && c->data[run] != '"' && c->data[run] != '\\') {
-            s.raw = s.raw || c->data[run] >= 0x7f;
-            run++;
-        }
-        if (run > c->pos)
-            pqe__put_bytes(&a->arena, pqe__get_bytes(c, run - c->pos), run - c->pos);
+        bool beyond;
+        size_t run = plain_run(c->data + c->pos, c->len - c->pos, &beyond);
+        s.raw = s.raw || beyond;
+        if (run > 0)
+            pqe__put_bytes(&a->arena, pqe__get_bytes(c, run), run);
         else if (pqe__get_u8(c) == '\\')
             get_escape(c, &a->arena, &s);
         else
@@ -256,7 +294,8 @@ get_string(pqe__rcur *c, pqe__attestation *a)
         c->ok = false;
     text.len = a->arena.pos - start;
     pqe__put_u8(&a->arena, 0);
-    if (!a->arena.ok || !pqe__text_valid(text))
+    /* What is all below DEL is valid; and so is what was escaped. */
+    if (!a->arena.ok || (s.raw && !pqe__text_valid(text)))
         c->ok = false;
     return c->ok ? text : (pqe_text){"", 0};
 }

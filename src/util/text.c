@@ -17,36 +17,46 @@ pqe__hex_encode(const uint8_t *data, size_t len, char *out)
     out[2 * len] = '\0';
 }
 
-static int
-hex_digit(char c)
+/* Value of a digit plus one; 0 for what is none. */
+#define LOWER_DIGITS                                                                                                   \
+    ['0'] = 1, ['1'] = 2, ['2'] = 3, ['3'] = 4, ['4'] = 5, ['5'] = 6, ['6'] = 7, ['7'] = 8, ['8'] = 9, ['9'] = 10,     \
+    ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16
+static const uint8_t lower_digits[256] = {LOWER_DIGITS};
+static const uint8_t any_digits[256] = {
+    LOWER_DIGITS, ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16};
+
+static bool
+decode(const char *text, size_t len, bool upper, uint8_t *out)
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
+    const uint8_t *digits = upper ? any_digits : lower_digits;
+
+    for (size_t i = 0; i < len; i++) {
+        unsigned high = digits[(uint8_t)text[2 * i]];
+        unsigned low = high == 0 ? 0 : digits[(uint8_t)text[2 * i + 1]];
+        if (low == 0)
+            return false;
+        out[i] = (uint8_t)((high - 1) << 4 | (low - 1));
+    }
+    return true;
 }
 
 bool
 pqe__hex_decode(const char *text, size_t len, uint8_t *out)
 {
-    for (size_t i = 0; i < len; i++) {
-        int high = hex_digit(text[2 * i]);
-        int low = high < 0 ? -1 : hex_digit(text[2 * i + 1]);
-        if (low < 0)
-            return false;
-        out[i] = (uint8_t)(high << 4 | low);
-    }
-    return true;
+    return decode(text, len, true, out);
+}
+
+bool
+pqe__hex_decode_lower(const char *text, size_t len, uint8_t *out)
+{
+    return decode(text, len, false, out);
 }
 
 bool
 pqe__hex_is_lower(const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++)
-        if (!((text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f')))
+        if (lower_digits[(uint8_t)text[i]] == 0)
             return false;
     return true;
 }

@@ -11,6 +11,8 @@
 void pqe__hex_encode(const uint8_t *data, size_t len, char *out);
 /** Reads exactly 2 * len digits (either case) from the start of `text`; false otherwise. */
 bool pqe__hex_decode(const char *text, size_t len, uint8_t *out);
+/** The same for lower-case digits alone. */
+bool pqe__hex_decode_lower(const char *text, size_t len, uint8_t *out);
 /** True if all of `text` is lower-case hexadecimal digits. */
 bool pqe__hex_is_lower(const char *text, size_t len);
 /** Length of the UTF-8 sequence at the start of `text` and its code point; 0 if it is invalid, NUL, or nothing is left. */
