@@ -9,6 +9,7 @@
 #include <pqc_enclave/attest.h>
 
 #include "commands.h"
+#include "identity.h"
 #include "json.h"
 #include "outfile.h"
 #include "process.h"
@@ -114,6 +115,17 @@ write_out(cli *c, const form *f, const pqe_attestation *a, const char *data, siz
     return 0;
 }
 
+/* What was not found may be the artifact or the identity. */
+static int
+report(cli *c, const pqe_attest_opts *opts, const pqe_error *error)
+{
+    pqe_identity identity;
+
+    if (error->status == PQE_E_NOT_FOUND && pqe_identity_get(c->vault, opts->identity, &identity, NULL) != PQE_OK)
+        return cli_identity_report(c, "cannot attest", c->operands[0], error);
+    return cli_report(c, "cannot attest", c->operands[0], error);
+}
+
 static int
 attest(cli *c, const form *f, const pqe_attest_opts *opts, const char *path)
 {
@@ -128,7 +140,7 @@ attest(cli *c, const form *f, const pqe_attest_opts *opts, const char *path)
     cli_catch_signals();
     if (pqe_attest(c->vault, c->operands[0], opts, &attestation, &error) != PQE_OK ||
         pqe_attestation_encode(attestation, f->form, &data, &len, &error) != PQE_OK)
-        code = cli_report(c, "cannot attest", c->operands[0], &error);
+        code = report(c, opts, &error);
     else
         code = write_out(c, f, attestation, data, len, path);
     pqe_buffer_free(&data);

@@ -11,7 +11,10 @@
 static const struct {
     uint32_t bit;
     const char *name;
-} capabilities[] = {{PQE_CAP_SEAL, "seal"}, {PQE_CAP_PASSPHRASE, "passphrase"}, {PQE_CAP_PERSISTENT, "persistent"}};
+} capabilities[] = {{PQE_CAP_SEAL, "seal"},
+                    {PQE_CAP_PASSPHRASE, "passphrase"},
+                    {PQE_CAP_PERSISTENT, "persistent"},
+                    {PQE_CAP_NATIVE_ML_DSA, "native-ml-dsa"}};
 
 static json_t *
 to_json(const pqe_backend_info *info)

@@ -27,6 +27,15 @@ cli_identity_json(const pqe_identity *identity)
 }
 
 int
+cli_identity_report(cli *c, const char *what, const char *object, const pqe_error *error)
+{
+    if (error->status == PQE_E_NOT_FOUND)
+        return cli_fail(c, error->status, what, object, error->message,
+                        "`" CLI_NAME " identity list` shows what there is, `" CLI_NAME " identity create` makes one");
+    return cli_report(c, what, object, error);
+}
+
+int
 cli_identity_done(cli *c, const char *what, const pqe_identity *identity)
 {
     if (c->json)
@@ -94,7 +103,7 @@ show(cli *c)
     if (code != 0)
         return code;
     if (pqe_identity_get(c->vault, name, &identity, &error) != PQE_OK)
-        return cli_report(c, "cannot show the identity", name, &error);
+        return cli_identity_report(c, "cannot show the identity", name, &error);
     if (c->json)
         return cli_json_print(c, cli_identity_json(&identity));
     cli_put_field("did", identity.did);
@@ -161,7 +170,7 @@ rm(cli *c)
     if (code != 0)
         return code;
     if (pqe_identity_delete(c->vault, name, &error) != PQE_OK)
-        return cli_report(c, "cannot remove the identity", name, &error);
+        return cli_identity_report(c, "cannot remove the identity", name, &error);
     if (c->json)
         return cli_json_print(c, json_pack("{s:o}", "removed", cli_json_text(name)));
     cli_note(c, "removed ", name, "");

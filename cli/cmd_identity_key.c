@@ -88,7 +88,7 @@ export_public(cli *c, const char *name, const char *path)
         pqe_public_key_from_raw(identity.algorithm, identity.public_key, identity.public_key_len, &key, &error) !=
             PQE_OK ||
         pqe_public_key_pem(key, pem, sizeof pem, &len, &error) != PQE_OK)
-        code = cli_report(c, "cannot export the identity", name, &error);
+        code = cli_identity_report(c, "cannot export the identity", name, &error);
     pqe_public_key_free(&key);
     if (code == 0 && path != NULL)
         code = write_file(c, path, pem, len);
@@ -129,7 +129,7 @@ export_private(cli *c, const char *name, const char *path)
         return cli_fail_errno(c, ENOMEM, "cannot export the identity", name, NULL);
     if (pqe_identity_export_private(c->vault, name, &key, &error) != PQE_OK ||
         pqe_signing_key_pem(key, pem, PQE_PRIVATE_PEM_MAX, &len, &error) != PQE_OK)
-        code = cli_report(c, "cannot export the identity", name, &error);
+        code = cli_identity_report(c, "cannot export the identity", name, &error);
     if (code == 0)
         code = write_file(c, path, pem, len);
     cli_buffer_free(pem, PQE_PRIVATE_PEM_MAX);

@@ -12,6 +12,8 @@
 json_t *cli_identity_json(const pqe_identity *identity);
 /** Confirms, or prints the identity as JSON. */
 int cli_identity_done(cli *c, const char *what, const pqe_identity *identity);
+/** Reports a failure; one that is not found is an identity. */
+int cli_identity_report(cli *c, const char *what, const char *object, const pqe_error *error);
 /** Reads --name and --algorithm. 0 or the exit code. */
 int cli_identity_options(cli *c, pqe_identity_opts *opts);
 
