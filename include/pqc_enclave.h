@@ -69,8 +69,9 @@ typedef enum pqe_status {
     PQE_E_CRYPTO = -18,      /**< libcrypto failed for a reason other than verification */
     PQE_E_CANCELLED = -19,   /**< a callback asked to stop */
     PQE_E_STATE = -20,       /**< call out of order: finish after a failed write, reopening in a forked child */
-    PQE_E_MALFORMED = -21,   /**< a file from outside (key, attestation) is not in the form it must have */
-    PQE_E_ATTESTATION = -22  /**< a signature or an attestation does not verify */
+    PQE_E_POLICY = -21,      /**< the vault's access policy forbids it: caller, presence or number of uses (policy.h) */
+    PQE_E_MALFORMED = -22,   /**< a file from outside (key, attestation) is not in the form it must have */
+    PQE_E_ATTESTATION = -23  /**< a signature or an attestation does not verify */
 } pqe_status;
 
 /** Where an error arose. */

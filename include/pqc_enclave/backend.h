@@ -22,10 +22,10 @@ extern "C" {
 #define PQE_BACKEND_MAGIC 0x42455150u /* "PQEB" */
 #define PQE_BACKEND_ABI 1u
 
-#define PQE_CAP_SEAL 0x1u          /**< seal, unseal */
-#define PQE_CAP_PASSPHRASE 0x2u    /**< may be opened by a passphrase; change_passphrase */
-#define PQE_CAP_PERSISTENT 0x4u    /**< survives the process */
-#define PQE_CAP_NATIVE_ML_DSA 0x8u /**< makes ML-DSA keys and signs with them itself: identity_make, identity_sign */
+#define PQE_CAP_SEAL 0x1u           /**< seal, unseal */
+#define PQE_CAP_PASSPHRASE 0x2u     /**< may be opened by a passphrase; change_passphrase */
+#define PQE_CAP_PERSISTENT 0x4u     /**< survives the process */
+#define PQE_CAP_NATIVE_ML_DSA 0x10u /**< makes ML-DSA keys and signs with them itself: identity_make, identity_sign */
 
 #define PQE_VAULT_ID_SIZE 16       /**< bytes of a vault id */
 #define PQE_BACKEND_STATE_MAX 4096 /**< bytes of public state a backend may keep in the vault */

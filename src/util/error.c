@@ -33,6 +33,7 @@ static const struct {
     {PQE_E_CRYPTO, "PQE_E_CRYPTO", "the cryptographic library failed"},
     {PQE_E_CANCELLED, "PQE_E_CANCELLED", "cancelled"},
     {PQE_E_STATE, "PQE_E_STATE", "call out of order"},
+    {PQE_E_POLICY, "PQE_E_POLICY", "the vault's access policy forbids it"},
     {PQE_E_MALFORMED, "PQE_E_MALFORMED", "not in the form it must have"},
     {PQE_E_ATTESTATION, "PQE_E_ATTESTATION", "the signature or attestation does not verify"},
 };
