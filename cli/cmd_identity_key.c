@@ -81,7 +81,7 @@ export_public(cli *c, const char *name, const char *path)
     pqe_public_key *key = NULL;
     char pem[PQE_PUBLIC_PEM_MAX];
     pqe_error error = {0};
-    size_t len;
+    size_t len = 0;
     int code = 0;
 
     if (pqe_identity_get(c->vault, name, &identity, &error) != PQE_OK ||
@@ -122,7 +122,7 @@ export_private(cli *c, const char *name, const char *path)
     char *pem = cli_buffer_new(PQE_PRIVATE_PEM_MAX);
     pqe_signing_key *key = NULL;
     pqe_error error = {0};
-    size_t len;
+    size_t len = 0;
     int code = 0;
 
     if (pem == NULL)

@@ -91,7 +91,7 @@ cli_read_whole(cli *c, const char *path, size_t max, char **data, size_t *len)
         code = cli_fail_errno(c, errnum, "cannot read", path, NULL);
     else if (*len > max)
         code = cli_fail(c, PQE_E_MALFORMED, "cannot read", path, "it is too long", NULL);
-    if (code != 0) {
+    if (code != 0 || buffer == NULL) {
         cli_buffer_free(buffer, max + 1);
         *len = 0;
         return code;

@@ -41,7 +41,9 @@ write_out(void (*put)(pqe__wcur *c, const pqe_attestation *a), const pqe_attesta
     }
     memory[c.pos] = '\0';
     fitted = realloc(memory, c.pos + 1);
-    *out = fitted != NULL ? fitted : memory;
+    if (fitted != NULL)
+        memory = fitted;
+    *out = memory;
     *len = c.pos;
     return PQE_OK;
 }

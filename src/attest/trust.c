@@ -103,12 +103,13 @@ starts_with(const char *line, size_t len, const char *start)
 pqe_status
 pqe_trust_add_text(pqe_trust *trust, const char *text, size_t len, pqe_error *err)
 {
-    const char *end = text + len, *pem = NULL;
+    const char *end, *pem = NULL;
     size_t before;
     pqe_status status = PQE_OK;
 
     if (trust == NULL || text == NULL)
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "a set and a text are required");
+    end = text + len;
     before = trust->count;
     for (const char *line = text, *next; line < end && status == PQE_OK; line = next) {
         const char *newline = memchr(line, '\n', (size_t)(end - line));

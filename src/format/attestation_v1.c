@@ -8,6 +8,7 @@
  */
 #include "format/attestation.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "util/text.h"
@@ -23,14 +24,20 @@ static const char *const names[FIELDS] = {
     "device_id", "device_model", "enclave_vendor", "artifact_id", "artifact_content_hash",
     "issued_at", "signer_did",   "algorithm",      "signature",   "public_key"};
 
+/* The texts among them, in the same order. */
+static const size_t places[] = {offsetof(pqe_attestation, device_id),
+                                offsetof(pqe_attestation, device_model),
+                                offsetof(pqe_attestation, enclave_vendor),
+                                offsetof(pqe_attestation, artifact_id),
+                                offsetof(pqe_attestation, artifact_content_hash),
+                                offsetof(pqe_attestation, issued_at),
+                                offsetof(pqe_attestation, signer_did),
+                                offsetof(pqe_attestation, algorithm)};
+
 static const pqe_text *
 text_of(const pqe_attestation *a, size_t field)
 {
-    const pqe_text *const texts[] = {
-        &a->device_id, &a->device_model, &a->enclave_vendor, &a->artifact_id, &a->artifact_content_hash,
-        &a->issued_at, &a->signer_did,   &a->algorithm};
-
-    return texts[field];
+    return (const pqe_text *)(const void *)((const char *)a + places[field]);
 }
 
 /* ---- writing ---- */
@@ -133,10 +140,16 @@ pqe__v1_json_room(const pqe_attestation *a)
 
 /* ---- reading ---- */
 
+static bool
+is_space(uint8_t byte)
+{
+    return byte == ' ' || byte == '\t' || byte == '\n' || byte == '\r';
+}
+
 static void
 skip_space(pqe__rcur *c)
 {
-    while (c->ok && c->pos < c->len && memchr(" \t\n\r", c->data[c->pos], 4) != NULL)
+    while (c->ok && c->pos < c->len && is_space(c->data[c->pos]))
         c->pos++;
 }
 
@@ -187,22 +200,30 @@ typedef struct spelling {
     bool escaped, raw;
 } spelling;
 
+/* True for a character that has a shorter form than \uxxxx, and for one half of a surrogate pair. */
+static bool
+is_misspelt(uint32_t code)
+{
+    if (code < 0x20)
+        return code == '\b' || code == '\t' || code == '\n' || code == '\f' || code == '\r';
+    return code < 0x7f || (code >= 0xdc00 && code < 0xe000);
+}
+
 /* RFC 8259, section 7: a surrogate only as the first half of a pair, followed by the second. */
 static void
 get_unicode_escape(pqe__rcur *c, pqe__wcur *out, spelling *s)
 {
-    uint32_t code = get_unit(c), low;
+    uint32_t code = get_unit(c), low = 0;
 
     if (code >= 0xd800 && code < 0xdc00) {
         const uint8_t *p = pqe__get_bytes(c, 2);
-        low = p != NULL && p[0] == '\\' && p[1] == 'u' ? get_unit(c) : 0;
+        if (p != NULL && p[0] == '\\' && p[1] == 'u')
+            low = get_unit(c);
         if (low < 0xdc00 || low > 0xdfff)
             c->ok = false;
-        code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
-    } else if (code >= 0xdc00 && code < 0xe000) {
+        code = 0x10000 + ((code - 0xd800) << 10) + ((low - 0xdc00) & 0x3ff);
+    } else if (is_misspelt(code)) {
         c->ok = false;
-    } else if (code < 0x20 ? memchr("\b\t\n\f\r", (int)code, 5) != NULL : code < 0x7f) {
-        c->ok = false; /* has a shorter form */
     }
     s->escaped = s->escaped || code >= 0x7f;
     if (c->ok)
@@ -323,7 +344,7 @@ store_fields(pqe__attestation *a, const pqe_text values[FIELDS])
     for (size_t i = 0; i < FIELD_SIGNATURE; i++) {
         if (values[i].len > PQE_ATTEST_TEXT_MAX)
             return false;
-        *(pqe_text *)(uintptr_t)text_of(&a->pub, i) = values[i];
+        *(pqe_text *)(void *)((char *)&a->pub + places[i]) = values[i];
     }
     return pqe__keep_unhex(a, values[FIELD_SIGNATURE], &a->pub.signature) &&
            pqe__keep_unhex(a, values[FIELD_PUBLIC_KEY], &a->pub.public_key);

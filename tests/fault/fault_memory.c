@@ -21,6 +21,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <pqc_enclave/attest.h>
+
 #include "crypto/crypto.h"
 #include "fault/common.h"
 #include "unit/support.h"
@@ -375,6 +377,103 @@ run_grant_key(pqe_error *err)
     return pqe_grant_public_key(world.p.vault, pem, sizeof pem, &len, err);
 }
 
+static void
+remove_second(void)
+{
+    if (pqe_identity_delete(world.p.vault, "second", NULL) != PQE_OK)
+        die("the identity that was made cannot be removed");
+}
+
+static void
+add_second(void)
+{
+    pqe_identity_opts o = {.size = sizeof o, .name = "second"};
+
+    must(pqe_identity_create(world.p.vault, &o, NULL, err));
+}
+
+static pqe_status
+run_identity_create(pqe_error *err)
+{
+    pqe_identity_opts o = {.size = sizeof o, .name = "second", .algorithm = PQE_ML_DSA_87};
+    pqe_identity identity;
+    pqe_status status = pqe_identity_create(world.p.vault, &o, &identity, err);
+
+    if ((status == PQE_OK) != (identity.did[0] != '\0'))
+        die("identity create: %s with%s an identity", pqe_status_name(status), identity.did[0] != '\0' ? "" : "out");
+    return status;
+}
+
+static pqe_status
+run_identity_delete(pqe_error *err)
+{
+    return pqe_identity_delete(world.p.vault, "second", err);
+}
+
+static bool
+count_identity(void *user, const pqe_identity *identity)
+{
+    (void)identity;
+    ++*(unsigned *)user;
+    return true;
+}
+
+static pqe_status
+run_identity_list(pqe_error *err)
+{
+    unsigned count = 0;
+    pqe_status status = pqe_identity_list(world.p.vault, count_identity, &count, err);
+
+    if (status == PQE_OK && count != 1)
+        die("identity list: %u instead of 1", count);
+    return status;
+}
+
+/* Makes, writes, reads and verifies an attestation. */
+static pqe_status
+attest(int version, pqe_attest_form form, pqe_error *err)
+{
+    pqe_attest_opts o = {.size = sizeof o, .version = version};
+    pqe_attest_verify_opts v = {.size = sizeof v};
+    pqe_attestation *made = NULL, *read = NULL;
+    pqe_trust *trust = NULL;
+    pqe_verdict verdict = PQE_VERDICT_MALFORMED;
+    char *bytes = NULL;
+    size_t len = 0;
+    pqe_status status = pqe_attest(world.p.vault, "file", &o, &made, err);
+
+    if (status == PQE_OK)
+        status = pqe_attestation_encode(made, form, &bytes, &len, err);
+    if (status == PQE_OK)
+        status = pqe_trust_new(&trust, err);
+    if (status == PQE_OK)
+        status = pqe_trust_add_did(trust, made->signer_did.data, err);
+    v.trust = trust;
+    if (status == PQE_OK)
+        status = pqe_attestation_decode(bytes, len, &read, err);
+    if (status == PQE_OK)
+        status = pqe_attestation_verify(read, &v, &verdict, err);
+    if ((status == PQE_OK) != (verdict == PQE_VERDICT_PASS))
+        die("attest: %s with verdict %s", pqe_status_name(status), pqe_verdict_name(verdict));
+    pqe_trust_free(&trust);
+    pqe_buffer_free(&bytes);
+    pqe_attestation_free(&made);
+    pqe_attestation_free(&read);
+    return status;
+}
+
+static pqe_status
+run_attest_v1(pqe_error *err)
+{
+    return attest(1, PQE_ATTEST_JSON, err);
+}
+
+static pqe_status
+run_attest_v2(pqe_error *err)
+{
+    return attest(2, PQE_ATTEST_COSE, err);
+}
+
 /* A handle whose unlock failed is as good as before: no transaction is left open in it. */
 static void
 use_again(pqe_vault *vault)
@@ -458,6 +557,11 @@ static const operation operations[] = {
     {"rotate", nothing, run_rotate, nothing},
     {"rotate --rekey", nothing, run_rekey, nothing},
     {"grant key", nothing, run_grant_key, nothing},
+    {"identity create", nothing, run_identity_create, remove_second},
+    {"identity rm", add_second, run_identity_delete, nothing},
+    {"identity list", nothing, run_identity_list, nothing},
+    {"attest v1", nothing, run_attest_v1, nothing},
+    {"attest v2", nothing, run_attest_v2, nothing},
     {"create", nothing, run_create, remove_fresh},
 };
 #define OPERATIONS (sizeof operations / sizeof operations[0])
@@ -623,6 +727,7 @@ main(void)
         die("the vault could not be made (see above)");
     try_first_use(&seed);
     base_open(world.base, &world.p);
+    must(pqe_identity_create(world.p.vault, NULL, NULL, err)); /* from here on rotations have one to seal anew */
     for (size_t i = 0; i < OPERATIONS; i++)
         for (int k = 0; k < KINDS; k++)
             try_operation(&operations[i], (kind)k, &seed);
