@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include <pqc_enclave/attest.h>
+
 #include "backend/file/passphrase.h"
 #include "body/body.h"
 #include "format/format.h"
@@ -145,6 +147,68 @@ bodies(void)
 }
 
 static void
+identities(void)
+{
+    static uint8_t bytes[PQE__IDENTITY_MAX], key[PQE_ML_DSA_PUBLIC_MAX], sealed[60];
+    pqe__identity i = {.algorithm = PQE_ML_DSA_65,
+                       .form = PQE__IDENTITY_SEED,
+                       .created_at = 1700000000,
+                       .name = {"name", 4},
+                       .public_key = key,
+                       .public_key_len = pqe_sig_public_size(PQE_ML_DSA_65),
+                       .sealed = sealed,
+                       .sealed_len = sizeof sealed};
+    pqe__wcur c = pqe__wcur_init(bytes, sizeof bytes);
+
+    pqe__identity_encode(&i, &c);
+    save("identity", "seed", bytes, c.pos);
+    i.form = PQE__IDENTITY_EXPANDED;
+    i.extra = key;
+    i.extra_len = sizeof key;
+    c = pqe__wcur_init(bytes, sizeof bytes);
+    pqe__identity_encode(&i, &c);
+    save("identity", "expanded", bytes, c.pos);
+}
+
+static void
+save_attestation(pqe_vault *vault, int version, const char *name)
+{
+    static const uint8_t challenge[16] = {1};
+    pqe_attest_opts o = {.size = sizeof o, .version = version, .device_model = "m\xc3\xb6\x01\\ \xf0\x9f\x94\x90"};
+    pqe_attestation *a = NULL;
+    char *bytes = NULL;
+    size_t len;
+
+    if (version == 2) {
+        o.challenge = challenge;
+        o.challenge_len = sizeof challenge;
+    }
+    FUZZ_CHECK(pqe_attest(vault, fuzz_artifacts[0].name, &o, &a, NULL) == PQE_OK);
+    FUZZ_CHECK(pqe_attestation_encode(a, version == 1 ? PQE_ATTEST_JSON : PQE_ATTEST_COSE, &bytes, &len, NULL) ==
+               PQE_OK);
+    save("attestation", name, (const uint8_t *)bytes, len);
+    pqe_buffer_free(&bytes);
+    pqe_attestation_free(&a);
+}
+
+static void
+keys(pqe_vault *vault)
+{
+    pqe_signing_key *key = NULL;
+    char pem[PQE_PRIVATE_PEM_MAX];
+    size_t len;
+
+    FUZZ_CHECK(pqe_identity_export_private(vault, NULL, &key, NULL) == PQE_OK);
+    FUZZ_CHECK(pqe_signing_key_pem(key, pem, sizeof pem, &len, NULL) == PQE_OK);
+    save("trust", "private", (const uint8_t *)pem, len);
+    FUZZ_CHECK(pqe_public_key_pem(pqe_signing_key_public(key), pem, sizeof pem, &len, NULL) == PQE_OK);
+    save("trust", "public", (const uint8_t *)pem, len);
+    save("trust", "did", (const uint8_t *)pqe_public_key_did(pqe_signing_key_public(key)),
+         strlen(pqe_public_key_did(pqe_signing_key_public(key))));
+    pqe_signing_key_free(&key);
+}
+
+static void
 put_all(pqe_vault *v)
 {
     static uint8_t content[17000];
@@ -177,6 +241,10 @@ indexes(void)
     snprintf(dir, sizeof dir, "%s", fuzz_directory());
     FUZZ_CHECK(pqe_vault_open(&o, &v, NULL) == PQE_OK);
     put_all(v);
+    FUZZ_CHECK(pqe_identity_create(v, NULL, NULL, NULL) == PQE_OK);
+    save_attestation(v, 1, "v1");
+    save_attestation(v, 2, "v2");
+    keys(v);
     pqe_vault_close(&v);
     pqe_backend_close(&b);
     snprintf(path, sizeof path, "%s/index.db", dir);
@@ -202,6 +270,7 @@ main(int argc, char **argv)
     heads();
     key_files();
     states();
+    identities();
     bodies();
     indexes();
     return 0;
