@@ -67,7 +67,8 @@ pqe__identities_renew(pqe__txn *txn, const pqe__keys *fresh, pqe__renewed_identi
     if (status == PQE_OK && (all = calloc(1, sizeof *all + list.count * sizeof all->all[0])) == NULL)
         status = pqe__fail_nomem(err);
     for (size_t i = 0; i < list.count && status == PQE_OK; i++) {
-        status = pqe__identity_find_entry(txn, &list.entries[i], &all->all[i].old, err);
+        if ((status = pqe__txn_breathe(txn, i, err)) == PQE_OK)
+            status = pqe__identity_find_entry(txn, &list.entries[i], &all->all[i].old, err);
         all->count = i + 1;
         if (status == PQE_OK)
             status = renew_one(txn, fresh, &all->all[i], err);
