@@ -69,6 +69,7 @@ typedef struct pqe_attestation {
     pqe_bytes challenge;     /**< the verifier's; empty if there was none */
     size_t evidence_count;
     pqe_evidence evidence[PQE_EVIDENCE_MAX];
+    const void *origin; /**< the library's: a copy of the struct is not what was read, and version 2 is not verified */
 } pqe_attestation;
 
 PQE_API void pqe_attestation_free(pqe_attestation **attestation);

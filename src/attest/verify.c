@@ -210,6 +210,8 @@ check_signature(const pqe_attestation *a, const pqe_public_key *key, pqe_error *
     uint8_t digest[PQE__SHA3_256_SIZE];
     pqe_status status;
 
+    if (a->version == 2 && a->origin != whole)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "a copy of an attestation cannot be verified");
     if (a->version == 2)
         return pqe__sig_verify(key->key, whole->to_be_signed.data, whole->to_be_signed.len, NULL, 0, a->signature.data,
                                a->signature.len, err);

@@ -21,6 +21,7 @@ pqe__attestation_new(int version, size_t room, pqe__attestation **out, pqe_error
         return pqe__fail_nomem(err);
     }
     a->pub.version = version;
+    a->pub.origin = a;
     a->arena = pqe__wcur_init(memory, room);
     *out = a;
     return PQE_OK;

@@ -25,6 +25,8 @@ describes_itself(void **state)
                 strcmp(info->protection, "secure-element") == 0);
     assert_true((info->capabilities & PQE_CAP_SEAL) != 0);
     assert_int_equal((info->capabilities & PQE_CAP_PASSPHRASE) != 0, s->ops->change_passphrase != NULL);
+    assert_int_equal((info->capabilities & PQE_CAP_NATIVE_ML_DSA) != 0, s->ops->identity_make != NULL);
+    assert_int_equal((info->capabilities & PQE_CAP_NATIVE_ML_DSA) != 0, s->ops->identity_sign != NULL);
 }
 
 static void

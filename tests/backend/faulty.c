@@ -101,6 +101,29 @@ faulty_change_passphrase(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], 
     return fails(err) ? PQE_E_BACKEND : inner->change_passphrase(self, vault_id, key, state, state_len, new_state, err);
 }
 
+static pqe_status
+faulty_identity_make(void *self, void *key, pqe_sig_algorithm algorithm, pqe_blob *handle, pqe_blob *public_key,
+                     pqe_error *err)
+{
+    return fails(err) ? PQE_E_BACKEND : inner->identity_make(self, key, algorithm, handle, public_key, err);
+}
+
+static pqe_status
+faulty_identity_sign(void *self, void *key, pqe_sig_algorithm algorithm, const uint8_t *handle, size_t handle_len,
+                     const uint8_t *context, size_t context_len, const uint8_t *message, size_t message_len,
+                     pqe_blob *signature, pqe_error *err)
+{
+    return fails(err) ? PQE_E_BACKEND
+                      : inner->identity_sign(self, key, algorithm, handle, handle_len, context, context_len, message,
+                                             message_len, signature, err);
+}
+
+static void
+faulty_identity_drop(void *self, void *key, const uint8_t *handle, size_t handle_len)
+{
+    inner->identity_drop(self, key, handle, handle_len);
+}
+
 const pqe_backend_ops *
 faulty_wrap(const pqe_backend_ops *ops)
 {
@@ -123,6 +146,9 @@ faulty_wrap(const pqe_backend_ops *ops)
         .unseal = faulty_unseal,
         .key_source = faulty_key_source,
         .change_passphrase = ops->change_passphrase != NULL ? faulty_change_passphrase : NULL,
+        .identity_make = ops->identity_make != NULL ? faulty_identity_make : NULL,
+        .identity_sign = ops->identity_sign != NULL ? faulty_identity_sign : NULL,
+        .identity_drop = ops->identity_drop != NULL ? faulty_identity_drop : NULL,
     };
     return &table;
 }

@@ -825,6 +825,13 @@ test_refusals(void **state)
     assert_null(a);
     assert_int_equal(pqe_attestation_encode(b->v1, PQE_ATTEST_COSE, &out, &len, &err), PQE_E_ARGUMENT);
     assert_null(out);
+    /* A struct that is a copy has nothing behind it that was signed. */
+    {
+        pqe_attestation copy = *b->v2;
+        pqe_verdict verdict = PQE_VERDICT_PASS;
+        assert_int_equal(pqe_attestation_verify(&copy, NULL, &verdict, &err), PQE_E_ARGUMENT);
+        assert_int_not_equal(verdict, PQE_VERDICT_PASS);
+    }
     /* The view of version 2 is not an attestation. */
     assert_int_equal(pqe_attestation_encode(b->v2, PQE_ATTEST_JSON, &out, &len, &err), PQE_OK);
     assert_int_equal(judge(NULL, out, len), PQE_VERDICT_MALFORMED);

@@ -14,6 +14,7 @@
 #include <pqc_enclave/attest.h>
 
 #include "attest/keys.h"
+#include "backend/faulty.h"
 #include "backend/registry.h"
 #include "unit/support.h"
 
@@ -453,6 +454,73 @@ native_count(void)
     return n;
 }
 
+/* Every call into the backend fails once: the operation fails and changes nothing, and then succeeds. */
+static void
+each_call_fails(const pqe_backend_ops *ops)
+{
+    pqe_backend *backend = NULL;
+    pqe_identity first, second;
+    pqe_identity_opts o = {.size = sizeof o, .name = "second"};
+    pqe_vault *vault;
+    unsigned failures = 0;
+
+    assert_pqe_ok(pqe_backend_open_ops(faulty_wrap(ops), "", NULL, &backend, err));
+    vault = vault_create(NULL, backend);
+    put_ok(vault, "model", "weights", 7);
+    assert_pqe_ok(pqe_identity_create(vault, NULL, &first, err));
+    for (int operation = 0; operation < 4; operation++) {
+        for (unsigned n = 1;; n++) {
+            pqe_attestation *a = NULL;
+            pqe_status status;
+            faulty_arm(n);
+            if (operation == 0)
+                status = pqe_identity_create(vault, &o, &second, NULL);
+            else if (operation == 1)
+                status = pqe_attest(vault, "model", NULL, &a, NULL);
+            else
+                status = pqe_rotate(vault, &(pqe_rotate_opts){.size = sizeof(pqe_rotate_opts), .rekey = operation == 3},
+                                    NULL);
+            pqe_attestation_free(&a);
+            if (faulty_calls() < n) {
+                faulty_arm(0);
+                assert_int_equal(status, PQE_OK);
+                break;
+            }
+            faulty_arm(0);
+            /* A rotation's own commit may be known although loading the new keys failed. */
+            if (status != PQE_OK)
+                assert_int_equal(status, PQE_E_BACKEND);
+            failures += status != PQE_OK;
+            if (operation == 0)
+                assert_int_equal(get_status_of(vault, "second"), PQE_E_NOT_FOUND);
+            found(vault, NULL, &first, true);
+            attests(vault, &first);
+        }
+        sound(vault);
+    }
+    assert_true(failures >= 4);
+    found(vault, "second", &second, false);
+    assert_pqe_ok(pqe_identity_delete(vault, "second", err));
+    assert_pqe_ok(pqe_identity_delete(vault, first.did, err));
+    pqe_vault_close(&vault);
+    pqe_backend_close(&backend);
+}
+
+static void
+test_failing_backend(void **state)
+{
+    pqe_backend_ops ops = pqe__memory_ops;
+
+    (void)state;
+    each_call_fails(&ops);
+    ops.info.capabilities |= PQE_CAP_NATIVE_ML_DSA;
+    ops.identity_make = native_make;
+    ops.identity_sign = native_sign;
+    ops.identity_drop = native_drop;
+    each_call_fails(&ops);
+    assert_int_equal(native_count(), 0);
+}
+
 static void
 test_native(void **state)
 {
@@ -507,6 +575,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_rotation, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_tampering, set_up, tear_down),
         cmocka_unit_test(test_native),
+        cmocka_unit_test(test_failing_backend),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
