@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "attest/attest.h"
+#include "util/opts.h"
 #include "util/text.h"
 
 static const struct {
@@ -122,13 +123,14 @@ release(pqe_attest_verifier *v, loaded_key **loaded)
 }
 
 static pqe_status
-copy_opts(pqe_attest_verifier *v, const pqe_attest_verify_opts *o, pqe_error *err)
+copy_opts(pqe_attest_verifier *v, const pqe_attest_verify_opts *given, pqe_error *err)
 {
+    pqe_attest_verify_opts *o = &v->opts;
     uint8_t hash[PQE__SHA3_256_SIZE];
+    pqe_status status = pqe__opts_copy(o, sizeof *o, sizeof *o, given, "the verification options", err);
 
-    if (o->size < sizeof *o)
-        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the size of the options is not set");
-    v->opts = *o;
+    if (status != PQE_OK)
+        return status;
     if (o->challenge != NULL) {
         if (o->challenge_len < PQE_CHALLENGE_MIN || o->challenge_len > PQE_CHALLENGE_MAX)
             return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "a challenge has %d to %d bytes",

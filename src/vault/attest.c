@@ -13,11 +13,11 @@ bad_argument(pqe_error *err, const char *text)
 static pqe_status
 read_opts(const pqe_attest_opts *given, pqe_attest_opts *o, pqe_error *err)
 {
+    pqe_status status;
+
     *o = (pqe_attest_opts){.size = sizeof *o};
-    if (given != NULL && given->size < sizeof *o)
-        return bad_argument(err, "the size of the attest options is not set");
-    if (given != NULL)
-        *o = *given;
+    if (given != NULL && (status = pqe__opts_copy(o, sizeof *o, sizeof *o, given, "the attest options", err)) != PQE_OK)
+        return status;
     o->version = o->version != 0 ? o->version : 2;
     o->ttl_seconds = o->ttl_seconds != 0 ? o->ttl_seconds : PQE_ATTEST_DEFAULT_TTL;
     if (o->version != 1 && o->version != 2)

@@ -49,13 +49,18 @@ conclude(pqe_vault *vault, pqe__txn *txn, pqe_status status, bool checkpoint, pq
 /* ---- create and import ---- */
 
 static pqe_status
-read_opts(const pqe_identity_opts *o, pqe__identity *identity, pqe_error *err)
+read_opts(const pqe_identity_opts *given, pqe__identity *identity, pqe_error *err)
 {
-    const char *name = o != NULL && o->name != NULL ? o->name : "";
-    size_t len = strnlen(name, PQE_IDENTITY_NAME_MAX + 1);
+    pqe_identity_opts o = {.size = sizeof o};
+    const char *name;
+    size_t len;
+    pqe_status status;
 
-    if (o != NULL && o->size < sizeof *o)
-        return bad_argument(err, "the size of the identity options is not set");
+    if (given != NULL &&
+        (status = pqe__opts_copy(&o, sizeof o, sizeof o, given, "the identity options", err)) != PQE_OK)
+        return status;
+    name = o.name != NULL ? o.name : "";
+    len = strnlen(name, PQE_IDENTITY_NAME_MAX + 1);
     if (len > PQE_IDENTITY_NAME_MAX)
         return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_API, 0, "an identity's name is longer than %d bytes",
                          PQE_IDENTITY_NAME_MAX);
@@ -64,7 +69,7 @@ read_opts(const pqe_identity_opts *o, pqe__identity *identity, pqe_error *err)
     if (strncmp(name, PQE__DID_PREFIX, sizeof PQE__DID_PREFIX - 1) == 0)
         return bad_argument(err, "an identity's name has the form of a DID");
     identity->name = (pqe__text){name, len};
-    identity->algorithm = o != NULL && o->algorithm != 0 ? o->algorithm : PQE_ML_DSA_65;
+    identity->algorithm = o.algorithm != 0 ? o.algorithm : PQE_ML_DSA_65;
     identity->created_at = (uint64_t)pqe__walltime();
     return PQE_OK;
 }
