@@ -347,6 +347,15 @@ PQE_API pqe_status pqe_reader_read(pqe_reader *reader, void *buf, size_t capacit
 PQE_API pqe_status pqe_reader_read_at(pqe_reader *reader, uint64_t offset, void *buf, size_t capacity, size_t *len,
                                       pqe_error *err);
 
+/**
+ * Reads up to `capacity` bytes of *ciphertext* at `offset`: the body as it is stored, with salt and commitment before
+ * the chunks (docs/format.md, section 2). stored_bytes of the artifact is its length; *len as in pqe_reader_read_at().
+ * Nothing is decrypted or verified; it works after lock too, as long as the vault is not closed. For backups and for
+ * comparing copies. May be called from many threads.
+ */
+PQE_API pqe_status pqe_reader_read_stored_at(pqe_reader *reader, uint64_t offset, void *buf, size_t capacity,
+                                             size_t *len, pqe_error *err);
+
 /** Closes and wipes. */
 PQE_API void pqe_reader_close(pqe_reader **reader);
 

@@ -223,6 +223,30 @@ pqe_reader_read(pqe_reader *reader, void *buf, size_t capacity, size_t *len, pqe
     return status;
 }
 
+pqe_status
+pqe_reader_read_stored_at(pqe_reader *reader, uint64_t offset, void *buf, size_t capacity, size_t *len, pqe_error *err)
+{
+    uint64_t left;
+    size_t want;
+    pqe_status status;
+
+    if (len != NULL)
+        *len = 0;
+    if (len == NULL || reader == NULL || (buf == NULL && capacity != 0))
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "reader, buffer and length are required");
+    if ((status = pqe__handle_usable(&reader->handle, err)) != PQE_OK)
+        return status;
+    left = offset < reader->artifact->stored_bytes ? reader->artifact->stored_bytes - offset : 0;
+    want = capacity < left ? capacity : (size_t)left;
+    if (want != 0)
+        status = reader->fd < 0 ? read_inline(reader, offset, buf, want, err) : read_file(reader, offset, buf, want, err);
+    if (status == PQE_OK)
+        *len = want;
+    else
+        pqe__wipe(buf, capacity);
+    return status;
+}
+
 /* ---- whole-buffer calls ---- */
 
 void

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PQC Enclave: a vault for AI models, adapters and secrets that stays secret after quantum computers arrive.
+
+    >>> from pqc_enclave_sdk import ArtifactKind, EnclaveVault, InMemoryEnclaveBackend
+    >>> vault = EnclaveVault(backend=InMemoryEnclaveBackend())
+    >>> vault.unlock()
+    >>> stored = vault.put_artifact(name="adapter", kind=ArtifactKind.LORA_ADAPTER, content=b"weights")
+    >>> vault.get_artifact("adapter").content
+    b'weights'
+
+With `FileEnclaveBackend` in place of `InMemoryEnclaveBackend` the same code makes and opens the vaults of the C library
+and of the ``pqc-enclave`` command.
+"""
+
+from ._artifacts import ArtifactKind, ArtifactMetadata, EnclaveArtifact, EncryptedArtifact
+from ._audit import EnclaveAuditEntry, EnclaveAuditLog
+from ._backends import (
+    AndroidEnclaveBackend,
+    EnclaveBackend,
+    FileEnclaveBackend,
+    InMemoryEnclaveBackend,
+    QSEEBackend,
+    iOSEnclaveBackend,
+)
+from ._errors import (
+    AttestationError,
+    BackendError,
+    DecryptionError,
+    EnclaveLockedError,
+    EnclaveSDKError,
+    InvalidArgumentError,
+    Origin,
+    PolicyViolationError,
+    Status,
+    UnknownArtifactError,
+)
+from ._kem import KEMAlgorithm, establish_enclave_session
+from ._native import VERSION as __version__
+from ._policy import AccessPolicy, ArtifactPolicy
+from ._reader import ArtifactReader
+from ._vault import DEFAULT_SESSION_TTL, EnclaveVault, Finding, VerifyReport
+
+__all__ = [
+    "DEFAULT_SESSION_TTL",
+    "AccessPolicy",
+    "AndroidEnclaveBackend",
+    "ArtifactKind",
+    "ArtifactMetadata",
+    "ArtifactPolicy",
+    "ArtifactReader",
+    "AttestationError",
+    "BackendError",
+    "DecryptionError",
+    "EnclaveArtifact",
+    "EnclaveAuditEntry",
+    "EnclaveAuditLog",
+    "EnclaveBackend",
+    "EnclaveLockedError",
+    "EnclaveSDKError",
+    "EnclaveVault",
+    "EncryptedArtifact",
+    "FileEnclaveBackend",
+    "Finding",
+    "InMemoryEnclaveBackend",
+    "InvalidArgumentError",
+    "KEMAlgorithm",
+    "Origin",
+    "PolicyViolationError",
+    "QSEEBackend",
+    "Status",
+    "UnknownArtifactError",
+    "VerifyReport",
+    "__version__",
+    "establish_enclave_session",
+    "iOSEnclaveBackend",
+]

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The open vault behind a backend object, shared by every `EnclaveVault` made on it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+from . import _native
+from ._errors import EnclaveLockedError, EnclaveSDKError, Status
+
+if TYPE_CHECKING:
+    from ._backends import EnclaveBackend
+
+_CREATED_TTL = 3600  # a vault just made is unlocked for so long
+
+
+def _now() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Store:
+    """Opens the vault at the first unlock and counts who has it unlocked: the session ends with the last of them.
+
+    It does not refer to the backend object, which refers to it.
+    """
+
+    def __init__(self) -> None:
+        self._mutex = threading.RLock()
+        self._pid = os.getpid()
+        self._native: _native.Vault | None = None
+        self._backend: _native.Backend | None = None
+        self._closed = False
+        self._deadlines: dict[int, float] = {}
+        _stores.add(self)
+
+    def unlock(self, backend: EnclaveBackend, holder: int, ttl_seconds: int) -> _native.Vault:
+        self._check_process()
+        with self._mutex:
+            native, created = self._open(backend)
+            others = any(h != holder and end > _now() for h, end in self._deadlines.items())
+            # A new session would take the keys of the others' open readers; do without where the present one lasts.
+            lasts = created and ttl_seconds == _CREATED_TTL or others and native.ttl() >= ttl_seconds
+            if not lasts:
+                native.unlock(ttl_seconds)
+            self._deadlines[holder] = _now() + ttl_seconds
+            return native
+
+    def lock(self, holder: int) -> bool:
+        """False if that holder had it locked already."""
+        if self._pid != os.getpid():
+            return False
+        with self._mutex:
+            was_unlocked = self.is_unlocked(holder)
+            self._deadlines.pop(holder, None)
+            if self._native is not None and not any(end > _now() for end in self._deadlines.values()):
+                self._native.lock()
+            return was_unlocked
+
+    def is_unlocked(self, holder: int) -> bool:
+        native = self._native
+        return (
+            native is not None
+            and self._pid == os.getpid()
+            and self._deadlines.get(holder, 0.0) > _now()
+            and native.ttl() > 0
+        )
+
+    def session(self, holder: int) -> _native.Vault:
+        """The vault, for a holder that has it unlocked."""
+        self._check_process()
+        if self._deadlines.get(holder, 0.0) <= _now():
+            raise EnclaveLockedError("the vault is locked")
+        return self.vault()
+
+    def vault(self) -> _native.Vault:
+        """The vault, whoever has it unlocked; its calls raise if nobody has."""
+        self._check_process()
+        if self._native is None:
+            raise EnclaveLockedError("the vault is locked")
+        return self._native
+
+    def close(self) -> None:
+        """Wipes the keys and lets go of the backend; for good."""
+        with self._mutex:
+            self._closed = True
+            native, self._native = self._native, None
+            backend, self._backend = self._backend, None
+        if native is not None:
+            native.close()
+        if backend is not None:
+            backend.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _check_process(self) -> None:
+        if self._pid != os.getpid():
+            raise EnclaveLockedError("this vault belongs to the parent process; make another backend object here")
+
+    def _open(self, backend: EnclaveBackend) -> tuple[_native.Vault, bool]:
+        if self._closed:
+            raise EnclaveLockedError("the vault was closed")
+        if self._native is not None:
+            return self._native, False
+        opened = backend._open_native()
+        try:
+            native, created = _open_vault(opened, backend)
+        except BaseException:
+            opened.close()
+            raise
+        self._native, self._backend = native, opened
+        return native, created
+
+
+def _open_vault(opened: _native.Backend, backend: EnclaveBackend) -> tuple[_native.Vault, bool]:
+    path = None if backend.vault_path is None else os.fsencode(backend.vault_path)
+    device_id = backend.device_id or None
+    wait = max(1, int(backend.busy_timeout_seconds * 1000))
+    if path is None:
+        return _native.Vault(opened, None, True, False, device_id, wait), True
+    try:
+        return _native.Vault(opened, path, False, backend.read_only, None, wait), False
+    except EnclaveSDKError as error:
+        if error.code != Status.NOT_A_VAULT or not backend.create or backend.read_only:
+            raise
+    try:
+        return _native.Vault(opened, path, True, False, device_id, wait), True
+    except EnclaveSDKError as error:
+        if error.code != Status.EXISTS:
+            raise
+    return _native.Vault(opened, path, False, False, None, wait), False  # another process was faster
+
+
+_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+_new_store = threading.Lock()
+
+
+def store_of(backend: EnclaveBackend) -> Store:
+    """The store of a backend object, made when first asked for."""
+    with _new_store:
+        if backend._store is None:
+            backend._store = Store()
+        return backend._store
+
+
+def _close_all() -> None:
+    # Before the interpreter goes: backends written in Python must still be able to run.
+    for store in list(_stores):
+        store.close()
+    _native.shut_down()
+
+
+atexit.register(_close_all)

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The extension module pqc_enclave_sdk._native: libpqcenclave as Python objects, on the stable ABI of CPython 3.11. It is
+ * thin: what can be written in Python is (../pqc_enclave_sdk).
+ *
+ * The interpreter's lock (GIL) and the library's. Every call that may take a lock of a vault or backend is made without
+ * the GIL, between pqepy_enter() and pqepy_leave(): a callback of the library (passphrase, backend written in Python,
+ * listing) takes the GIL while the library holds its locks, so nobody may wait for those locks with the GIL held. All
+ * fields of our objects are read and written with the GIL held.
+ */
+#ifndef PQEPY_NATIVE_H
+#define PQEPY_NATIVE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <pqc_enclave.h>
+#include <pqc_enclave/backend.h>
+
+#define PQEPY_WRITE_SLICE ((size_t)16 << 20) /* bytes between looks at signals and progress reports: some 50 ms */
+#define PQEPY_READ_SLICE ((size_t)32 << 20)
+
+/** What holds the device key. `python` is the object behind a backend written in Python, `passphrase` a callable. */
+typedef struct pqepy_backend {
+    PyObject_HEAD
+    pqe_backend *backend;
+    PyObject *python, *passphrase;
+    size_t vaults; /* open ones */
+    bool closing;  /* to be closed when the last of them is */
+    pqe_backend_ops ops;
+    char name[32], *texts;
+} pqepy_backend;
+
+typedef struct pqepy_vault {
+    PyObject_HEAD
+    pqe_vault *vault; /* NULL: closed */
+    pqepy_backend *backend;
+    size_t users; /* calls in progress, also of readers and writers */
+    bool closing; /* to be closed when the last of them is over */
+} pqepy_vault;
+
+extern PyTypeObject *pqepy_backend_type, *pqepy_vault_type, *pqepy_reader_type, *pqepy_writer_type,
+    *pqepy_content_type;
+/** Each makes its type; false with an exception set. */
+bool pqepy_backend_init(PyObject *module);
+bool pqepy_vault_init(PyObject *module);
+bool pqepy_reader_init(PyObject *module);
+bool pqepy_writer_init(PyObject *module);
+bool pqepy_content_init(PyObject *module);
+bool pqepy_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **out);
+/** Frees an object of one of our types after its own part was released. */
+void pqepy_free(PyObject *self);
+
+/* ---- call.c: into the library and back ---- */
+
+/** One call into the library by one thread, on its stack. */
+typedef struct pqepy_call {
+    struct pqepy_call *outer; /* of the same thread: a callback called the library again */
+    pqepy_backend *backend;
+    pqepy_vault *vault;
+    PyThreadState *thread;
+    PyObject *pending; /* what a callback raised */
+    bool in_callback;
+    pqe_error err;
+} pqepy_call;
+
+/** Begins a call: counts the vault's users (`vault` may be NULL), gives the GIL away. False, with an exception set and
+ *  the GIL kept, if the vault is closed or the call comes from a callback of the same backend. */
+bool pqepy_enter(pqepy_call *call, pqepy_backend *backend, pqepy_vault *vault);
+/** Ends it: takes the GIL, closes what waited to be closed. False, with an exception set, unless status is PQE_OK. */
+bool pqepy_leave(pqepy_call *call, pqe_status status);
+/** The innermost call of this thread; NULL in a thread of the library's. */
+pqepy_call *pqepy_current(void);
+
+/** A callback of the library, from taking the GIL to giving it back. */
+typedef struct pqepy_callback {
+    PyGILState_STATE gil;
+    pqepy_call *call;
+} pqepy_callback;
+
+/** False, without the GIL, once the interpreter is going down. */
+bool pqepy_callback_begin(pqepy_callback *cb);
+void pqepy_callback_end(pqepy_callback *cb);
+/** Keeps the exception that is set for pqepy_leave(), which raises it as it is if the library was cancelled and as the
+ *  cause otherwise; in a thread of the library's it is reported as unraisable. */
+void pqepy_callback_keep_exception(const pqepy_callback *cb, PyObject *where);
+/** From now on no callback enters the interpreter. */
+void pqepy_shut_down(void);
+
+/** Sets the exception for a status. `cause` (stolen) may be NULL. */
+void pqepy_raise(pqe_status status, const pqe_error *err, PyObject *cause);
+bool pqepy_errors_init(void);
+/** The status that an exception of a backend written in Python stands for; fills `err`. The GIL is held. */
+pqe_status pqepy_error_of_exception(PyObject *exception, pqe_error *err);
+
+/** Looks at signals and calls `progress(done, total)` unless None or NULL; total < 0: unknown. False: stop, exception. */
+bool pqepy_report(PyObject *progress, uint64_t done, int64_t total);
+
+/* ---- objects ---- */
+
+/** A tuple of an artifact's fields, in the order of pqe_artifact. */
+PyObject *pqepy_artifact(const pqe_artifact *artifact);
+
+/** Ends the use of a vault that pqepy_vault_retain() began; closes it if it waited for that. */
+bool pqepy_vault_retain(pqepy_vault *vault);
+void pqepy_vault_release(pqepy_vault *vault);
+
+void pqepy_backend_vault_closed(pqepy_backend *backend);
+
+/** Maps memory of `len` bytes that is left out of dumps; NULL with an exception set. */
+PyObject *pqepy_content_new(size_t len, void **data);
+
+/* ---- bridge.c: backends written in Python ---- */
+
+/** The entries of a table whose `self` is a Python object and whose keys are Python objects; open, close, key_source
+ *  and info are left to whoever makes the table. change_passphrase is there if `can_change`. */
+void pqepy_bridge_fill(pqe_backend_ops *ops, bool can_change);
+/** Calls object.key_source(state); the text is the thread's until its next call. NULL if there is none. */
+const char *pqepy_bridge_key_source(PyObject *object, const uint8_t *state, size_t state_len);
+
+#endif

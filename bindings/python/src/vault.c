@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The type Vault. */
+#include "native.h"
+
+#include <string.h>
+
+PyTypeObject *pqepy_vault_type;
+
+/* ---- life ---- */
+
+static void
+close_now(pqepy_vault *self)
+{
+    pqepy_call call;
+    PyObject *type, *value, *traceback;
+    pqe_vault *vault = self->vault;
+
+    if (vault == NULL)
+        return;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (pqepy_enter(&call, self->backend, NULL)) {
+        self->vault = NULL;
+        pqe_vault_close(&vault);
+        pqepy_leave(&call, PQE_OK);
+        pqepy_backend_vault_closed(self->backend);
+    } else {
+        PyErr_WriteUnraisable(NULL); /* closed by a callback of its own: it stays open */
+    }
+    PyErr_Restore(type, value, traceback);
+}
+
+bool
+pqepy_vault_retain(pqepy_vault *vault)
+{
+    if (vault->vault == NULL || vault->closing) {
+        pqepy_raise(PQE_E_LOCKED,
+                    &(pqe_error){.status = PQE_E_LOCKED, .origin = PQE_ORIGIN_API, .message = "the vault was closed"},
+                    NULL);
+        return false;
+    }
+    vault->users++;
+    Py_INCREF((PyObject *)vault);
+    return true;
+}
+
+void
+pqepy_vault_release(pqepy_vault *vault)
+{
+    vault->users--;
+    if (vault->closing && vault->users == 0)
+        close_now(vault);
+    Py_DECREF((PyObject *)vault);
+}
+
+static PyObject *
+vault_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"backend", "dir", "create", "read_only", "device_id", "busy_timeout_ms", NULL};
+    PyObject *backend, *object;
+    int create = 0, read_only = 0;
+    unsigned int timeout = 0;
+    pqe_vault_opts opts = {.size = sizeof opts};
+    pqepy_vault *self;
+    pqepy_call call;
+    pqe_status status;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|zppzI:Vault", names, pqepy_backend_type, &backend, &opts.dir,
+                                     &create, &read_only, &opts.device_id, &timeout))
+        return NULL;
+    if ((object = PyType_GenericAlloc(type, 0)) == NULL)
+        return NULL;
+    self = (pqepy_vault *)object;
+    self->backend = (pqepy_backend *)Py_NewRef(backend);
+    opts.backend = self->backend->backend;
+    opts.create = create != 0;
+    opts.read_only = read_only != 0;
+    opts.busy_timeout_ms = timeout;
+    self->backend->vaults++; /* before the GIL goes, so that nobody closes it meanwhile */
+    status = PQE_E_STATE;
+    if (pqepy_enter(&call, self->backend, NULL)) {
+        status = pqe_vault_open(&opts, &self->vault, &call.err);
+        pqepy_leave(&call, status);
+    }
+    if (status == PQE_OK)
+        return object;
+    pqepy_backend_vault_closed(self->backend);
+    Py_DECREF(object);
+    return NULL;
+}
+
+static int
+vault_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Py_VISIT((PyObject *)Py_TYPE(object));
+    Py_VISIT((PyObject *)((pqepy_vault *)object)->backend);
+    return 0;
+}
+
+static void
+vault_dealloc(PyObject *object)
+{
+    pqepy_vault *self = (pqepy_vault *)object;
+
+    PyObject_GC_UnTrack(object);
+    close_now(self);
+    Py_XDECREF((PyObject *)self->backend);
+    pqepy_free(object);
+}
+
+static PyObject *
+vault_close(PyObject *object, PyObject *unused)
+{
+    pqepy_vault *self = (pqepy_vault *)object;
+    pqepy_call call;
+
+    (void)unused;
+    if (self->vault == NULL || self->closing)
+        Py_RETURN_NONE;
+    if (self->users != 0) { /* those in progress fail at their next step, the last one closes */
+        if (!pqepy_enter(&call, self->backend, self))
+            return NULL;
+        self->closing = true;
+        pqe_vault_lock(self->vault);
+        pqepy_leave(&call, PQE_OK);
+    } else {
+        close_now(self);
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- session ---- */
+
+static PyObject *
+vault_unlock(PyObject *object, PyObject *args)
+{
+    pqepy_vault *self = (pqepy_vault *)object;
+    unsigned int ttl = 0;
+    pqepy_call call;
+
+    if (!PyArg_ParseTuple(args, "|I:unlock", &ttl) || !pqepy_enter(&call, self->backend, self))
+        return NULL;
+    if (!pqepy_leave(&call, pqe_vault_unlock(self->vault, ttl, &call.err)))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+vault_lock(PyObject *object, PyObject *unused)
+{
+    pqepy_vault *self = (pqepy_vault *)object;
+    pqepy_call call;
+
+    (void)unused;
+    if (self->vault == NULL || self->closing)
+        Py_RETURN_NONE;
+    if (!pqepy_enter(&call, self->backend, self))
+        return NULL;
+    pqe_vault_lock(self->vault);
+    pqepy_leave(&call, PQE_OK);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+vault_ttl(PyObject *object, PyObject *unused)
+{
+    pqepy_vault *self = (pqepy_vault *)object;
+    pqepy_call call;
+    uint32_t ttl;
+
+    (void)unused;
+    if (self->vault == NULL || self->closing)
+        return PyLong_FromLong(0);
+    if (!pqepy_enter(&call, self->backend, self))
+        return NULL;
+    ttl = pqe_vault_ttl(self->vault);
+    pqepy_leave(&call, PQE_OK);
+    return PyLong_FromUnsignedLong(ttl);
+}
+
+static PyObject *
+vault_get_info(PyObject *object, PyObject *unused)
+{
+    pqepy_vault *self = (pqepy_vault *)object;
+    pqe_vault_info info;
+    pqepy_call call;
+
+    (void)unused;
+    if (!pqepy_enter(&call, self->backend, self))
+        return NULL;
+    if (!pqepy_leave(&call, pqe_vault_get_info(self->vault, &info, &call.err)))
+        return NULL;
+    return Py_BuildValue("{s:s,s:s,s:s,s:s,s:I,s:K,s:K,s:O}", "vault_id", info.vault_id, "backend", info.backend,
+                         "suite", info.suite, "key_source", info.key_source, "format_version", info.format_version,
+                         "generation", (unsigned long long)info.generation, "artifact_count",
+                         (unsigned long long)info.artifact_count, "read_only", info.read_only ? Py_True : Py_False);
+}
+
+/* ---- artifacts ---- */
+
+static PyObject *
+vault_info(PyObject *object, PyObject *args)
+{
+    pqepy_vault *self = (pqepy_vault *)object;
+    pqe_artifact *artifact = NULL;
+    PyObject *result;
+    const char *name;
+    pqepy_call call;
+
+    if (!PyArg_ParseTuple(args, "s:info", &name) || !pqepy_enter(&call, self->backend, self))
+        return NULL;
+    if (!pqepy_leave(&call, pqe_info(self->vault, name, &artifact, &call.err)))
+        return NULL;
+    result = pqepy_artifact(artifact);
+    pqe_artifact_free(&artifact);
+    return result;
+}
+
+static PyObject *
+vault_delete(PyObject *object, PyObject *args)
+{
+    pqepy_vault *self = (pqepy_vault *)object;
+    const char *name;
+    pqepy_call call;
+
+    if (!PyArg_ParseTuple(args, "s:delete", &name) || !pqepy_enter(&call, self->backend, self))
+        return NULL;
+    if (!pqepy_leave(&call, pqe_delete(self->vault, name, &call.err)))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+#define SIGNAL_INTERVAL 256u /* artifacts listed between looks at signals */
+
+typedef struct listing {
+    PyObject *list;
+    size_t count;
+} listing;
+
+static bool
+append(PyObject *list, PyObject *item)
+{
+    int result = item != NULL ? PyList_Append(list, item) : -1;
+
+    Py_XDECREF(item);
+    return result == 0;
+}
+
+static bool
+list_one(void *user, const pqe_artifact *artifact)
+{
+    listing *l = user;
+    pqepy_callback cb;
+    bool ok;
+
+    if (!pqepy_callback_begin(&cb))
+        return false;
+    ok = append(l->list, pqepy_artifact(artifact));
+    if (ok && l->count++ % SIGNAL_INTERVAL == 0)
+        ok = PyErr_CheckSignals() == 0;
+    if (!ok)
+        pqepy_callback_keep_exception(&cb, l->list);
+    pqepy_callback_end(&cb);
+    return ok;
+}
+
+static PyObject *
+vault_list(PyObject *object, PyObject *unused)
+{
+    pqepy_vault *self = (pqepy_vault *)object;
+    listing l = {.list = PyList_New(0)};
+    pqepy_call call;
+
+    (void)unused;
+    if (l.list == NULL || !pqepy_enter(&call, self->backend, self)) {
+        Py_XDECREF(l.list);
+        return NULL;
+    }
+    if (!pqepy_leave(&call, pqe_list(self->vault, list_one, &l, &call.err)))
+        Py_CLEAR(l.list);
+    return l.list;
+}
+
+/* ---- maintenance ---- */
+
+typedef struct verification {
+    PyObject *progress;
+    PyObject *findings;
+    uint64_t bytes;
+} verification;
+
+static bool
+find_one(void *user, const pqe_finding *finding)
+{
+    verification *v = user;
+    pqepy_callback cb;
+    PyObject *artifact;
+    bool ok = true;
+
+    if (!pqepy_callback_begin(&cb))
+        return false;
+    v->bytes += finding->bytes;
+    if (finding->status != PQE_OK) {
+        artifact = finding->artifact != NULL ? pqepy_artifact(finding->artifact) : Py_NewRef(Py_None);
+        ok = artifact != NULL && append(v->findings, Py_BuildValue("(iNs)", (int)finding->status, artifact,
+                                                                   finding->message));
+    }
+    ok = ok && pqepy_report(v->progress, v->bytes, -1);
+    if (!ok)
+        pqepy_callback_keep_exception(&cb, v->findings);
+    pqepy_callback_end(&cb);
+    return ok;
+}
+
+/* Damage is a result, not an exception; it goes with the status. */
+static PyObject *
+vault_verify(PyObject *object, PyObject *args)
+{
+    pqepy_vault *self = (pqepy_vault *)object;
+    verification v = {0};
+    pqe_verify_summary sum;
+    const char *name = NULL;
+    pqepy_call call;
+    pqe_status status;
+
+    if (!PyArg_ParseTuple(args, "|zO:verify", &name, &v.progress) || (v.findings = PyList_New(0)) == NULL)
+        return NULL;
+    if (!pqepy_enter(&call, self->backend, self)) {
+        Py_DECREF(v.findings);
+        return NULL;
+    }
+    status = pqe_verify(self->vault, name, find_one, &v, &sum, &call.err);
+    if (!pqepy_leave(&call, status != PQE_OK && sum.damaged != 0 && status != PQE_E_CANCELLED ? PQE_OK : status)) {
+        Py_DECREF(v.findings);
+        return NULL;
+    }
+    return Py_BuildValue("(KKKKN)", (unsigned long long)sum.artifacts, (unsigned long long)sum.damaged,
+                         (unsigned long long)sum.bytes, (unsigned long long)sum.orphans, v.findings);
+}
+
+static PyObject *
+vault_rotate(PyObject *object, PyObject *args)
+{
+    pqepy_vault *self = (pqepy_vault *)object;
+    pqe_rotate_opts opts = {.size = sizeof opts};
+    pqepy_call call;
+    int rekey = 0;
+
+    if (!PyArg_ParseTuple(args, "|p:rotate", &rekey) || !pqepy_enter(&call, self->backend, self))
+        return NULL;
+    opts.rekey = rekey != 0;
+    if (!pqepy_leave(&call, pqe_rotate(self->vault, &opts, &call.err)))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+vault_change_passphrase(PyObject *object, PyObject *unused)
+{
+    pqepy_vault *self = (pqepy_vault *)object;
+    pqepy_call call;
+
+    (void)unused;
+    if (!pqepy_enter(&call, self->backend, self))
+        return NULL;
+    if (!pqepy_leave(&call, pqe_vault_change_passphrase(self->vault, &call.err)))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+vault_grant_public_key(PyObject *object, PyObject *unused)
+{
+    pqepy_vault *self = (pqepy_vault *)object;
+    char pem[PQE_GRANT_PEM_MAX];
+    size_t len;
+    pqepy_call call;
+
+    (void)unused;
+    if (!pqepy_enter(&call, self->backend, self))
+        return NULL;
+    if (!pqepy_leave(&call, pqe_grant_public_key(self->vault, pem, sizeof pem, &len, &call.err)))
+        return NULL;
+    return PyUnicode_FromStringAndSize(pem, (Py_ssize_t)len);
+}
+
+static PyMethodDef methods[] = {
+    {"close", vault_close, METH_NOARGS, "close() -> None\n\nLocks and closes; calls in progress fail first."},
+    {"unlock", vault_unlock, METH_VARARGS, "unlock(ttl_seconds=0) -> None"},
+    {"lock", vault_lock, METH_NOARGS, "lock() -> None"},
+    {"ttl", vault_ttl, METH_NOARGS, "ttl() -> int\n\nSeconds left in the session, 0 when locked."},
+    {"get_info", vault_get_info, METH_NOARGS, "get_info() -> dict"},
+    {"info", vault_info, METH_VARARGS, "info(name_or_id) -> tuple"},
+    {"delete", vault_delete, METH_VARARGS, "delete(name_or_id) -> None"},
+    {"list", vault_list, METH_NOARGS, "list() -> list[tuple]"},
+    {"verify", vault_verify, METH_VARARGS,
+     "verify(name_or_id=None, progress=None) -> (artifacts, damaged, bytes, orphans, [(status, artifact, message)])"},
+    {"rotate", vault_rotate, METH_VARARGS, "rotate(rekey=False) -> None"},
+    {"change_passphrase", vault_change_passphrase, METH_NOARGS, "change_passphrase() -> None"},
+    {"grant_public_key", vault_grant_public_key, METH_NOARGS, "grant_public_key() -> str"},
+    {NULL, NULL, 0, NULL}};
+
+static PyType_Slot slots[] = {
+    {Py_tp_doc, (void *)"Vault(backend, dir=None, create=False, read_only=False, device_id=None, busy_timeout_ms=0)\n\n"
+                        "A vault handle: pqe_vault_open()."},
+    {Py_tp_new, (void *)vault_new},
+    {Py_tp_dealloc, (void *)vault_dealloc},
+    {Py_tp_traverse, (void *)vault_traverse},
+    {Py_tp_methods, methods},
+    {0, NULL}};
+static PyType_Spec spec = {"pqc_enclave_sdk._native.Vault", (int)sizeof(pqepy_vault), 0,
+                           Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE, slots};
+
+bool
+pqepy_vault_init(PyObject *module)
+{
+    return pqepy_add_type(module, &spec, &pqepy_vault_type);
+}
