@@ -139,7 +139,7 @@ class EnclaveArtifact:
     @staticmethod
     def content_hash(data: Buffer) -> str:
         """SHA3-256 (FIPS 202) of a buffer: 64 lower-case hexadecimal digits."""
-        return hashlib.sha3_256(data).hexdigest()
+        return hashlib.sha3_256(memoryview(data)).hexdigest()
 
     def sha3_256_hex(self) -> str:
         """SHA3-256 of the content, computed now."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ._native import Buffer
     from ._store import Store
 
+Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 Passphrase = Union[str, bytes, bytearray, Callable[[str], Union[str, bytes, bytearray]]]
 
 
@@ -50,7 +51,7 @@ class EnclaveBackend(abc.ABC):
     """True: keys outlive the process."""
     uses_passphrase: bool = False
     """True: `change_passphrase` is there."""
-    vault_path: str | os.PathLike[str] | None = None
+    vault_path: Path | None = None
     """The vault's directory. None: in memory, as long as this object lives."""
     create: bool = True
     """The first unlock makes the vault if there is none."""
@@ -129,7 +130,7 @@ class EnclaveBackend(abc.ABC):
 class _BuiltinBackend(EnclaveBackend):
     """One that the C library has. Its keys cannot be used from Python."""
 
-    _config = ""
+    _config = b""
 
     def _open_native(self) -> _native.Backend:
         return _native.Backend(self._config)
@@ -152,7 +153,7 @@ class InMemoryEnclaveBackend(_BuiltinBackend):
 
     name = platform = enclave_vendor = "in-memory"
     description, protection, caveat = _texts("memory")
-    _config = "memory"
+    _config = b"memory"
 
     def __init__(self, device_id: str = "test-device-0", device_model: str = "in-memory") -> None:
         self.device_id = _text("device_id", device_id)
@@ -203,9 +204,9 @@ class FileEnclaveBackend(_BuiltinBackend):
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: Path,
         *,
-        key_file: str | os.PathLike[str] | None = None,
+        key_file: Path | None = None,
         passphrase: Passphrase | None = None,
         device_id: str = "",
         device_model: str = "file",
@@ -245,9 +246,9 @@ class FileEnclaveBackend(_BuiltinBackend):
 
     def _open_native(self) -> _native.Backend:
         if self.key_file is not None:
-            config = "file:key-file=" + self.key_file
+            config = b"file:key-file=" + os.fsencode(self.key_file)
         else:
-            config = "file:passphrase" if self._passphrase is not None else "file"
+            config = b"file:passphrase" if self._passphrase is not None else b"file"
         return _native.Backend(config, self._ask)
 
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The extension module: libpqcenclave as Python objects. An implementation detail of pqc_enclave_sdk."""
 
+import builtins
 from array import array
 from collections.abc import Callable
 from mmap import mmap
 from typing import Any, TypeAlias, final
 
-Buffer: TypeAlias = bytes | bytearray | memoryview | mmap | array[Any] | Content | Any
+Buffer: TypeAlias = bytes | bytearray | memoryview | mmap | array[Any] | Any
 WriteableBuffer: TypeAlias = bytearray | memoryview | mmap | array[Any] | Any
 
 # artifact_id, name, kind, version, app_bundle_id, size_bytes, created_at, device_id, model_did, tags, description,
@@ -27,7 +28,7 @@ def shut_down() -> None: ...
 class Backend:
     def __new__(
         cls,
-        config: str | None = None,
+        config: bytes | None = None,
         passphrase: Callable[[str], str | bytes | bytearray] | None = None,
         python: object = None,
     ) -> Backend: ...
@@ -54,7 +55,7 @@ class Vault:
     def list(self) -> list[ArtifactFields]: ...
     def verify(
         self, name_or_id: str | None = None, progress: _Progress = None, /
-    ) -> tuple[int, int, int, int, list[tuple[int, ArtifactFields | None, str]]]: ...
+    ) -> tuple[int, int, int, int, builtins.list[tuple[int, ArtifactFields | None, str]]]: ...
     def rotate(self, rekey: bool = False, /) -> None: ...
     def change_passphrase(self) -> None: ...
     def grant_public_key(self) -> str: ...

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import io
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from ._artifacts import ArtifactMetadata, metadata_from_fields
 
 if TYPE_CHECKING:
     from . import _native
-    from ._native import WriteableBuffer
+    from ._native import Buffer, WriteableBuffer
+    from ._store import Store
 
 
 class ArtifactReader(io.RawIOBase):
@@ -22,9 +23,10 @@ class ArtifactReader(io.RawIOBase):
     and are for one thread at a time. Wrap it in ``io.BufferedReader`` for many small reads.
     """
 
-    def __init__(self, native: _native.Reader) -> None:
+    def __init__(self, native: _native.Reader, store: Store) -> None:
         super().__init__()
         self._native = native
+        self._store = store  # which closes the vault when nobody refers to it
         self._position = 0
         self.metadata: ArtifactMetadata = metadata_from_fields(native.artifact)
 
@@ -70,6 +72,9 @@ class ArtifactReader(io.RawIOBase):
         data = self._native.read_at(self._position, left if size is None or size < 0 else min(size, left))
         self._position += len(data)
         return data
+
+    def write(self, data: Buffer) -> NoReturn:
+        raise io.UnsupportedOperation("not writable")
 
     def readall(self) -> bytes:
         return self.read()

@@ -229,7 +229,7 @@ class EnclaveVault:
     def open_artifact(self, name_or_id: str, *, caller_bundle_id: str | None = None) -> ArtifactReader:
         """Opens an artifact as a seekable binary file; nothing is decrypted before it is read."""
         with self._reading(name_or_id, caller_bundle_id) as (reader, _):
-            return ArtifactReader(reader)
+            return ArtifactReader(reader, self._store)
 
     @contextlib.contextmanager
     def artifact_path(
@@ -276,12 +276,12 @@ class EnclaveVault:
         _check_progress(progress)
         if name_or_id is not None:
             _text("name_or_id", name_or_id)
-        *counts, findings = self._store.session(self._holder).verify(name_or_id, progress)
+        artifacts, damaged, checked, orphans, findings = self._store.session(self._holder).verify(name_or_id, progress)
         found = tuple(
             Finding(_code(status), message, None if fields is None else metadata_from_fields(fields))
             for status, fields, message in findings
         )
-        return VerifyReport(*counts, findings=found)
+        return VerifyReport(artifacts, damaged, checked, orphans, found)
 
     def rotate(self, rekey: bool = False) -> None:
         """Makes new device keys and re-seals the vault's secrets to them; with ``rekey`` replaces those too."""

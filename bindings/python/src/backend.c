@@ -53,7 +53,7 @@ ask_passphrase(void *user, pqe_passphrase_purpose purpose, char *buf, size_t cap
         status = take_passphrase(answer, buf, capacity, len);
     Py_XDECREF(answer);
     if (status != PQE_OK)
-        pqepy_callback_keep_exception(&cb, self->passphrase);
+        pqepy_callback_keep_exception(&cb);
     pqepy_callback_end(&cb);
     return status;
 }
@@ -189,12 +189,13 @@ static PyObject *
 backend_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"config", "passphrase", "python", NULL};
-    PyObject *passphrase = Py_None, *python = Py_None, *object;
+    PyObject *given = Py_None, *passphrase = Py_None, *python = Py_None, *object;
     const char *config = NULL;
     pqepy_backend *self;
     bool ok;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|zOO:Backend", names, &config, &passphrase, &python))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OOO:Backend", names, &given, &passphrase, &python) ||
+        !pqepy_bytes_or_none(given, &config))
         return NULL;
     if ((config == NULL) == (python == Py_None)) {
         PyErr_SetString(PyExc_TypeError, "either config or python is required");

@@ -22,7 +22,7 @@ fail(pqe_error *err, pqe_status status, const char *text)
 
 /* Turns the exception that is set into `err` and keeps it as the cause. */
 static pqe_status
-fail_by_exception(const pqepy_callback *cb, PyObject *object, pqe_error *err)
+fail_by_exception(const pqepy_callback *cb, pqe_error *err)
 {
     PyObject *type, *value, *traceback;
     pqe_status status;
@@ -31,7 +31,7 @@ fail_by_exception(const pqepy_callback *cb, PyObject *object, pqe_error *err)
     PyErr_NormalizeException(&type, &value, &traceback);
     status = pqepy_error_of_exception(value, err);
     PyErr_Restore(type, value, traceback);
-    pqepy_callback_keep_exception(cb, object);
+    pqepy_callback_keep_exception(cb);
     return status;
 }
 
@@ -72,13 +72,13 @@ copy_out(PyObject *result, pqe_blob *blob, pqe_error *err)
 
 /* What seal(), unseal() and change_passphrase() have in common. `result` is stolen. */
 static pqe_status
-finish(pqepy_callback *cb, PyObject *object, PyObject *result, pqe_blob *blob, pqe_error *err)
+finish(pqepy_callback *cb, PyObject *result, pqe_blob *blob, pqe_error *err)
 {
     pqe_status status = result != NULL ? copy_out(result, blob, err) : PQE_E_BACKEND;
 
     Py_XDECREF(result);
     if (PyErr_Occurred() != NULL)
-        status = fail_by_exception(cb, object, err);
+        status = fail_by_exception(cb, err);
     pqepy_callback_end(cb);
     return status;
 }
@@ -126,7 +126,7 @@ bridge_enrol(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], pqe_blob *st
     if (result != NULL)
         status = take_enrolment(result, state, key, err);
     if (PyErr_Occurred() != NULL)
-        status = fail_by_exception(&cb, object, err);
+        status = fail_by_exception(&cb, err);
     if (status != PQE_OK && result != NULL && PyTuple_Check(result) && PyTuple_Size(result) == 2) {
         /* It was made and cannot be stored: nothing may stay behind. */
         taken_back = PyTuple_GetItem(result, 1);
@@ -168,7 +168,7 @@ bridge_attach(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], const uint8
     if (id != NULL && bytes != NULL)
         result = PyObject_CallMethod(object, "attach", "OO", id, bytes);
     if (result == NULL)
-        status = fail_by_exception(&cb, object, err);
+        status = fail_by_exception(&cb, err);
     else if (result != Py_None)
         *key = Py_NewRef(result);
     Py_XDECREF(result);
@@ -207,7 +207,7 @@ bridge_seal(void *self, void *key, const uint8_t *aad, size_t aad_len, const uin
     wipe_bytearray(plain);
     Py_XDECREF(plain);
     Py_XDECREF(bound);
-    return finish(&cb, object, result, sealed, err);
+    return finish(&cb, result, sealed, err);
 }
 
 static pqe_status
@@ -225,7 +225,7 @@ bridge_unseal(void *self, void *key, const uint8_t *aad, size_t aad_len, const u
         result = PyObject_CallMethod(object, "unseal", "OOO", (PyObject *)key, bound, blob);
     Py_XDECREF(blob);
     Py_XDECREF(bound);
-    return finish(&cb, object, result, secret, err);
+    return finish(&cb, result, secret, err);
 }
 
 static pqe_status
@@ -243,7 +243,7 @@ bridge_change_passphrase(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], 
         result = PyObject_CallMethod(object, "change_passphrase", "OOO", id, (PyObject *)key, bytes);
     Py_XDECREF(bytes);
     Py_XDECREF(id);
-    return finish(&cb, object, result, new_state, err);
+    return finish(&cb, result, new_state, err);
 }
 
 const char *

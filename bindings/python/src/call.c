@@ -200,12 +200,12 @@ pqepy_callback_end(pqepy_callback *cb)
 }
 
 void
-pqepy_callback_keep_exception(const pqepy_callback *cb, PyObject *where)
+pqepy_callback_keep_exception(const pqepy_callback *cb)
 {
     PyObject *type, *value, *traceback;
 
-    if (cb->call == NULL) {
-        PyErr_WriteUnraisable(where);
+    if (cb->call == NULL) { /* the library has been told, and nobody else waits for it */
+        PyErr_Clear();
         return;
     }
     PyErr_Fetch(&type, &value, &traceback);

@@ -20,13 +20,19 @@ typedef struct content {
 } content;
 
 static void
+unmap(content *self)
+{
+    munmap(self->data, self->len != 0 ? self->len : 1);
+    self->data = NULL;
+}
+
+static void
 wipe(content *self)
 {
     if (self->data == NULL)
         return;
     explicit_bzero(self->data, self->len);
-    munmap(self->data, self->len != 0 ? self->len : 1);
-    self->data = NULL;
+    unmap(self);
 }
 
 #define LARGE ((size_t)4 << 20)
@@ -133,7 +139,7 @@ content_take(PyObject *object, PyObject *unused)
     }
     PyEval_RestoreThread(thread);
     self->moving = false;
-    wipe(self);
+    unmap(self); /* to wipe it again would bring its pages back */
     return bytes;
 }
 

@@ -24,6 +24,17 @@ pqepy_free(PyObject *self)
     Py_DECREF((PyObject *)type);
 }
 
+bool
+pqepy_bytes_or_none(PyObject *object, const char **out)
+{
+    char *text = NULL;
+
+    if (object != Py_None && PyBytes_AsStringAndSize(object, &text, NULL) != 0)
+        return false;
+    *out = text;
+    return true;
+}
+
 static PyObject *
 tags_of(const pqe_artifact *a)
 {

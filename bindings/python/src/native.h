@@ -85,8 +85,8 @@ typedef struct pqepy_callback {
 bool pqepy_callback_begin(pqepy_callback *cb);
 void pqepy_callback_end(pqepy_callback *cb);
 /** Keeps the exception that is set for pqepy_leave(), which raises it as it is if the library was cancelled and as the
- *  cause otherwise; in a thread of the library's it is reported as unraisable. */
-void pqepy_callback_keep_exception(const pqepy_callback *cb, PyObject *where);
+ *  cause otherwise; in a thread of the library's it is dropped. */
+void pqepy_callback_keep_exception(const pqepy_callback *cb);
 /** From now on no callback enters the interpreter. */
 void pqepy_shut_down(void);
 
@@ -100,6 +100,9 @@ pqe_status pqepy_error_of_exception(PyObject *exception, pqe_error *err);
 bool pqepy_report(PyObject *progress, uint64_t done, int64_t total);
 
 /* ---- objects ---- */
+
+/** The text of a bytes object without NUL, borrowed; *out NULL for None. False with an exception set. */
+bool pqepy_bytes_or_none(PyObject *object, const char **out);
 
 /** A tuple of an artifact's fields, in the order of pqe_artifact. */
 PyObject *pqepy_artifact(const pqe_artifact *artifact);

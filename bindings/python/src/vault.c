@@ -56,7 +56,7 @@ static PyObject *
 vault_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"backend", "dir", "create", "read_only", "device_id", "busy_timeout_ms", NULL};
-    PyObject *backend, *object;
+    PyObject *backend, *object, *dir = Py_None;
     int create = 0, read_only = 0;
     unsigned int timeout = 0;
     pqe_vault_opts opts = {.size = sizeof opts};
@@ -64,8 +64,9 @@ vault_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     pqepy_call call;
     pqe_status status;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|zppzI:Vault", names, pqepy_backend_type, &backend, &opts.dir,
-                                     &create, &read_only, &opts.device_id, &timeout))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|OppzI:Vault", names, pqepy_backend_type, &backend, &dir,
+                                     &create, &read_only, &opts.device_id, &timeout) ||
+        !pqepy_bytes_or_none(dir, &opts.dir))
         return NULL;
     if ((object = PyType_GenericAlloc(type, 0)) == NULL)
         return NULL;
@@ -258,7 +259,7 @@ list_one(void *user, const pqe_artifact *artifact)
     if (ok && l->count++ % SIGNAL_INTERVAL == 0)
         ok = PyErr_CheckSignals() == 0;
     if (!ok)
-        pqepy_callback_keep_exception(&cb, l->list);
+        pqepy_callback_keep_exception(&cb);
     pqepy_callback_end(&cb);
     return ok;
 }
@@ -306,7 +307,7 @@ find_one(void *user, const pqe_finding *finding)
     }
     ok = ok && pqepy_report(v->progress, v->bytes, -1);
     if (!ok)
-        pqepy_callback_keep_exception(&cb, v->findings);
+        pqepy_callback_keep_exception(&cb);
     pqepy_callback_end(&cb);
     return ok;
 }
