@@ -123,10 +123,11 @@ comes_from_callback(const pqepy_backend *backend)
 bool
 pqepy_enter(pqepy_call *call, pqepy_backend *backend, pqepy_vault *vault)
 {
+    static const char text[] = "a callback must not call the vault or backend that is calling it";
     pqe_error err = {.status = PQE_E_STATE, .origin = PQE_ORIGIN_API};
 
     if (comes_from_callback(backend)) {
-        strcpy(err.message, "a callback must not call the vault or backend that is calling it");
+        memcpy(err.message, text, sizeof text);
         pqepy_raise(PQE_E_STATE, &err, NULL);
         return false;
     }
