@@ -239,7 +239,8 @@ pqe_reader_read_stored_at(pqe_reader *reader, uint64_t offset, void *buf, size_t
     left = offset < reader->artifact->stored_bytes ? reader->artifact->stored_bytes - offset : 0;
     want = capacity < left ? capacity : (size_t)left;
     if (want != 0)
-        status = reader->fd < 0 ? read_inline(reader, offset, buf, want, err) : read_file(reader, offset, buf, want, err);
+        status =
+            reader->fd < 0 ? read_inline(reader, offset, buf, want, err) : read_file(reader, offset, buf, want, err);
     if (status == PQE_OK)
         *len = want;
     else

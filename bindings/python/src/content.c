@@ -12,7 +12,7 @@
 PyTypeObject *pqepy_content_type;
 
 typedef struct content {
-    PyObject_HEAD
+    PyObject head;
     uint8_t *data; /* NULL: wiped */
     size_t len;
     size_t exports;

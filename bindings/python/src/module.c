@@ -57,8 +57,8 @@ pqepy_artifact(const pqe_artifact *a)
     if (tags == NULL)
         return NULL;
     return Py_BuildValue("(sssssKsssNsssssKO)", a->artifact_id, a->name, kind != NULL ? kind : "", a->version,
-                         a->app_bundle_id, (unsigned long long)a->size_bytes, a->created_at, a->device_id,
-                         a->model_did, tags, a->description, a->hash_algorithm, a->content_hash, a->key_id, a->suite,
+                         a->app_bundle_id, (unsigned long long)a->size_bytes, a->created_at, a->device_id, a->model_did,
+                         tags, a->description, a->hash_algorithm, a->content_hash, a->key_id, a->suite,
                          (unsigned long long)a->stored_bytes, a->is_inline ? Py_True : Py_False);
 }
 

@@ -25,7 +25,7 @@
 
 /** What holds the device key. `python` is the object behind a backend written in Python, `passphrase` a callable. */
 typedef struct pqepy_backend {
-    PyObject_HEAD
+    PyObject head;
     pqe_backend *backend;
     PyObject *python, *passphrase;
     size_t vaults; /* open ones */
@@ -35,15 +35,14 @@ typedef struct pqepy_backend {
 } pqepy_backend;
 
 typedef struct pqepy_vault {
-    PyObject_HEAD
+    PyObject head;
     pqe_vault *vault; /* NULL: closed */
     pqepy_backend *backend;
     size_t users; /* calls in progress, also of readers and writers */
     bool closing; /* to be closed when the last of them is over */
 } pqepy_vault;
 
-extern PyTypeObject *pqepy_backend_type, *pqepy_vault_type, *pqepy_reader_type, *pqepy_writer_type,
-    *pqepy_content_type;
+extern PyTypeObject *pqepy_backend_type, *pqepy_vault_type, *pqepy_reader_type, *pqepy_writer_type, *pqepy_content_type;
 /** Each makes its type; false with an exception set. */
 bool pqepy_backend_init(PyObject *module);
 bool pqepy_vault_init(PyObject *module);

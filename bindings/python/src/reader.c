@@ -10,7 +10,7 @@
 PyTypeObject *pqepy_reader_type;
 
 typedef struct reader {
-    PyObject_HEAD
+    PyObject head;
     pqe_reader *reader; /* NULL: closed */
     pqepy_vault *vault;
     PyObject *artifact;

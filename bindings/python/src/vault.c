@@ -64,8 +64,8 @@ vault_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     pqepy_call call;
     pqe_status status;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|OppzI:Vault", names, pqepy_backend_type, &backend, &dir,
-                                     &create, &read_only, &opts.device_id, &timeout) ||
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|OppzI:Vault", names, pqepy_backend_type, &backend, &dir, &create,
+                                     &read_only, &opts.device_id, &timeout) ||
         !pqepy_bytes_or_none(dir, &opts.dir))
         return NULL;
     if ((object = PyType_GenericAlloc(type, 0)) == NULL)
@@ -302,8 +302,8 @@ find_one(void *user, const pqe_finding *finding)
     v->bytes += finding->bytes;
     if (finding->status != PQE_OK) {
         artifact = finding->artifact != NULL ? pqepy_artifact(finding->artifact) : Py_NewRef(Py_None);
-        ok = artifact != NULL && append(v->findings, Py_BuildValue("(iNs)", (int)finding->status, artifact,
-                                                                   finding->message));
+        ok = artifact != NULL &&
+             append(v->findings, Py_BuildValue("(iNs)", (int)finding->status, artifact, finding->message));
     }
     ok = ok && pqepy_report(v->progress, v->bytes, -1);
     if (!ok)

@@ -7,7 +7,7 @@
 PyTypeObject *pqepy_writer_type;
 
 typedef struct writer {
-    PyObject_HEAD
+    PyObject head;
     pqe_writer *writer; /* NULL: finished or aborted */
     pqepy_vault *vault;
     uint64_t written;
@@ -52,8 +52,8 @@ tags_of(PyObject *tuple, const char *tags[PQE_TAGS_MAX], size_t *count)
 static PyObject *
 writer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"vault", "name", "kind", "version", "app_bundle_id", "model_did", "description", "tags",
-                            NULL};
+    static char *names[] = {"vault",     "name",        "kind", "version", "app_bundle_id",
+                            "model_did", "description", "tags", NULL};
     const char *kind, *tag_texts[PQE_TAGS_MAX];
     pqe_put_opts opts = {.size = sizeof opts, .tags = tag_texts};
     PyObject *vault, *tags, *object;
