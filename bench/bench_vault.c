@@ -43,6 +43,7 @@ warm_up(size_t len)
 
     if (p == MAP_FAILED)
         exit(1);
+    madvise(p, len, MADV_HUGEPAGE); /* the pages that pqe_get() asks for */
     memset(p, 1, len);
     munmap(p, len);
 }

@@ -10,7 +10,8 @@
 #include "util/fsio.h"
 
 #define SLICE ((size_t)4 << 20) /* plaintext handled while key_lock is held: bounds how long expiry waits */
-#define RACE_TRIES 100          /* lookups repeated because a replace removed the file in between */
+#define LARGE_CONTENT ((size_t)4 << 20)
+#define RACE_TRIES 100 /* lookups repeated because a replace removed the file in between */
 
 struct pqe_reader {
     pqe__handle handle;
@@ -267,7 +268,9 @@ map_content(size_t len, void **content, pqe_error *err)
 
     if (p == MAP_FAILED)
         return pqe__fail_errno(err, errno, "cannot map memory for the content");
-    madvise(p, len != 0 ? len : 1, MADV_DONTDUMP); /* advice: failure leaves memory usable */
+    madvise(p, len != 0 ? len : 1, MADV_DONTDUMP); /* both are advice: failure leaves memory usable */
+    if (len >= LARGE_CONTENT)
+        madvise(p, len, MADV_HUGEPAGE); /* with 4 KiB pages most of the time of a large get is page faults */
     *content = p;
     return PQE_OK;
 }

@@ -77,9 +77,9 @@ def _metadata_from_dict(data: Mapping[str, Any]) -> ArtifactMetadata:
 class EnclaveArtifact:
     """An artifact with its content in clear, as `EnclaveVault.get_artifact` gives it.
 
-    ``content`` is a ``bytes`` object. That of a vault's artifact is made when first asked for, and stays in ordinary
-    memory until Python frees it. Large or precious contents are better taken as `view`: no copy, and wiped when
-    released. ``repr()`` shows no content.
+    ``content`` is a ``bytes`` object, which nothing can wipe: it stays in memory until Python reuses it. Precious
+    contents are better taken as `view`, which is wiped when released. Neither copies a large content. ``repr()`` shows
+    no content.
     """
 
     metadata: ArtifactMetadata
@@ -96,10 +96,7 @@ class EnclaveArtifact:
         # Only what is not set comes here: `content` of a vault's artifact, before it was asked for.
         if name != "content" or "_native" not in self.__dict__:
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
-        if "_view" in self.__dict__:
-            self.content = bytes(self.__dict__["_view"])
-        else:
-            self.content = self.__dict__["_native"].take()
+        self.content = self.__dict__["_native"].take()
         return self.content
 
     @property
@@ -108,7 +105,7 @@ class EnclaveArtifact:
 
         Its memory is out of core dumps, and is wiped when the view is released (``view.release()``, or the end of
         ``with artifact.view as v:``) or collected, once nothing else uses it. After that the artifact has no content:
-        ``ValueError``. If `content` was asked for first, the view is of that ``bytes`` object, which cannot be wiped.
+        ``ValueError``. What `content` gave out, before or after, is not wiped.
         """
         view = self.__dict__.get("_view")
         if view is None:

@@ -1,62 +1,88 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The type Content: decrypted bytes in memory of their own, which is wiped and unmapped when the last buffer taken of it
- * is released, or the object goes. Large pages where the system has them: most of the time of a large get is page faults.
+ * The type Content: decrypted bytes, wiped when the last buffer taken of them is released, or the object goes.
+ *
+ * Small ones are in a mapping of their own, and copied when a bytes object is asked for. Large ones are decrypted into
+ * the memory of a bytes object that nobody else has seen; asked for, it is given away as it is, and cannot be wiped any
+ * more. Large pages where the system has them: most of the time of a large get is page faults.
  */
 #include "native.h"
 
-#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 PyTypeObject *pqepy_content_type;
 
 typedef struct content {
     PyObject head;
-    uint8_t *data; /* NULL: wiped */
+    uint8_t *data;   /* NULL: released */
+    PyObject *bytes; /* whose memory that is; NULL: a mapping */
+    bool shared;     /* the bytes object was given away */
     size_t len;
     size_t exports;
-    bool moving; /* being moved into a bytes object: not to be touched */
 } content;
 
-static void
-unmap(content *self)
-{
-    munmap(self->data, self->len != 0 ? self->len : 1);
-    self->data = NULL;
-}
+#define LARGE ((size_t)32 << 20) /* from here on malloc(3) always makes a mapping of its own */
 
 static void
 wipe(content *self)
 {
     if (self->data == NULL)
         return;
-    explicit_bzero(self->data, self->len);
-    unmap(self);
+    if (!self->shared)
+        explicit_bzero(self->data, self->len);
+    if (self->bytes == NULL)
+        munmap(self->data, self->len != 0 ? self->len : 1);
+    Py_CLEAR(self->bytes);
+    self->data = NULL;
 }
 
-#define LARGE ((size_t)4 << 20)
+/* Both are advice: failure leaves memory usable. */
+static void
+advise(void *data, size_t len)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)data & ~(page - 1);
+    size_t span = (size_t)((uintptr_t)data - first) + len;
+
+    madvise((char *)data - ((uintptr_t)data - first), span, MADV_DONTDUMP);
+    if (len >= LARGE)
+        madvise((char *)data - ((uintptr_t)data - first), span, MADV_HUGEPAGE);
+}
+
+static bool
+allocate(content *self, size_t len)
+{
+    void *p;
+
+    if (len >= LARGE) {
+        self->bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)len);
+        p = self->bytes != NULL ? PyBytes_AsString(self->bytes) : NULL;
+    } else {
+        p = mmap(NULL, len != 0 ? len : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED) {
+            PyErr_NoMemory();
+            p = NULL;
+        }
+    }
+    if (p == NULL)
+        return false;
+    advise(p, len != 0 ? len : 1);
+    self->data = p;
+    self->len = len;
+    return true;
+}
 
 PyObject *
 pqepy_content_new(size_t len, void **data)
 {
     PyObject *object = PyType_GenericAlloc(pqepy_content_type, 0);
     content *self = (content *)object;
-    void *p;
 
-    if (object == NULL)
-        return NULL;
-    p = mmap(NULL, len != 0 ? len : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED) {
-        Py_DECREF(object);
-        return errno == ENOMEM ? PyErr_NoMemory() : PyErr_SetFromErrno(PyExc_OSError);
-    }
-    madvise(p, len != 0 ? len : 1, MADV_DONTDUMP); /* both are advice: failure leaves memory usable */
-    if (len >= LARGE)
-        madvise(p, len, MADV_HUGEPAGE);
-    self->data = p;
-    self->len = len;
-    *data = p;
+    if (object != NULL && !allocate(self, len))
+        Py_CLEAR(object);
+    if (object != NULL)
+        *data = self->data;
     return object;
 }
 
@@ -70,7 +96,7 @@ content_dealloc(PyObject *object)
 static bool
 check(const content *self)
 {
-    if (self->data != NULL && !self->moving)
+    if (self->data != NULL)
         return true;
     PyErr_SetString(PyExc_ValueError, "the content was released");
     return false;
@@ -107,39 +133,22 @@ content_length(PyObject *object)
     return (Py_ssize_t)((content *)object)->len;
 }
 
-#define MOVE_SLICE ((size_t)8 << 20)
-
-/* Wipes what it has copied and gives the pages back, so that the content is never in memory twice. */
 static PyObject *
 content_take(PyObject *object, PyObject *unused)
 {
     content *self = (content *)object;
     PyObject *bytes;
-    PyThreadState *thread;
-    char *to;
 
     (void)unused;
     if (!check(self))
         return NULL;
-    if (self->exports != 0) {
-        PyErr_SetString(PyExc_BufferError, "the content is in use by a memoryview");
-        return NULL;
+    if (self->bytes != NULL) {
+        self->shared = true;
+        return Py_NewRef(self->bytes);
     }
-    bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)self->len);
-    if (bytes == NULL)
-        return NULL;
-    to = PyBytes_AsString(bytes);
-    self->moving = true;
-    thread = PyEval_SaveThread();
-    for (size_t at = 0; at < self->len; at += MOVE_SLICE) {
-        size_t n = self->len - at < MOVE_SLICE ? self->len - at : MOVE_SLICE;
-        memcpy(to + at, self->data + at, n);
-        explicit_bzero(self->data + at, n);
-        madvise(self->data + at, n, MADV_DONTNEED);
-    }
-    PyEval_RestoreThread(thread);
-    self->moving = false;
-    unmap(self); /* to wipe it again would bring its pages back */
+    bytes = PyBytes_FromStringAndSize((const char *)self->data, (Py_ssize_t)self->len);
+    if (bytes != NULL && self->exports == 0)
+        wipe(self);
     return bytes;
 }
 
@@ -149,7 +158,7 @@ content_release(PyObject *object, PyObject *unused)
     content *self = (content *)object;
 
     (void)unused;
-    if (self->exports != 0 || self->moving) {
+    if (self->exports != 0) {
         PyErr_SetString(PyExc_BufferError, "the content is in use");
         return NULL;
     }
@@ -158,7 +167,10 @@ content_release(PyObject *object, PyObject *unused)
 }
 
 static PyMethodDef methods[] = {
-    {"take", content_take, METH_NOARGS, "take() -> bytes\n\nMoves the content into a bytes object; this one is wiped."},
+    {"take", content_take, METH_NOARGS,
+     "take() -> bytes\n\nThe content as a bytes object, which is the caller's; while no buffer is taken of this object "
+     "it is "
+     "released."},
     {"release", content_release, METH_NOARGS, "release() -> None\n\nWipes; BufferError while a buffer is taken of it."},
     {NULL, NULL, 0, NULL}};
 

@@ -117,6 +117,32 @@ def test_view_then_content(vault):
     assert artifact.content == b"abc"
 
 
+@pytest.mark.parametrize("first", ["view", "content"])
+def test_large_content_is_not_copied(vault, first):
+    size = 40 << 20
+    vault.put_artifact("a", KIND, b"\1" * size)
+    artifact = vault.get_artifact("a")
+    for what in (first, "view", "content"):
+        assert len(getattr(artifact, what)) == size
+    where = _address(artifact.view)
+    assert where == _address(artifact.content)
+    artifact.view.release()
+    assert artifact.content == b"\1" * size and not artifact.content.strip(b"\1")
+    del artifact
+    assert not is_mapped(where)
+
+
+def test_large_view_is_gone_when_released(vault):
+    vault.put_artifact("a", KIND, b"\1" * (40 << 20))
+    artifact = vault.get_artifact("a")
+    view = artifact.view
+    where = _address(view)
+    view.release()
+    assert not is_mapped(where)
+    with pytest.raises(ValueError):
+        artifact.content  # noqa: B018
+
+
 def test_empty(vault):
     vault.put_artifact("a", KIND, b"")
     with vault.get_artifact("a").view as view:
