@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -45,13 +44,11 @@ class EnclaveAuditLog:
             raise ValueError("max_entries must be at least 1")
         self.max_entries = max_entries
         self._entries: deque[EnclaveAuditEntry] = deque(maxlen=max_entries)
-        self._lock = threading.Lock()
 
     def _log(self, operation: str, device_id: str, **fields: Any) -> EnclaveAuditEntry:
         now = datetime.now(timezone.utc).isoformat()
         entry = EnclaveAuditEntry(timestamp=now, operation=operation, device_id=device_id, **fields)
-        with self._lock:
-            self._entries.append(entry)
+        self._entries.append(entry)
         return entry
 
     def log_unlock(self, device_id: str, key_id: str) -> EnclaveAuditEntry:
@@ -87,8 +84,7 @@ class EnclaveAuditLog:
         artifact_id: str | None = None,
     ) -> list[EnclaveAuditEntry]:
         """At most ``limit`` entries that match everything given, newest first."""
-        with self._lock:
-            newest_first = list(reversed(self._entries))
+        newest_first = reversed(self._entries.copy())
         matching = (
             e
             for e in newest_first
@@ -100,13 +96,10 @@ class EnclaveAuditLog:
 
     def export_json(self) -> str:
         """All entries, oldest first, as a JSON array."""
-        with self._lock:
-            entries = list(self._entries)
-        return json.dumps([e.to_dict() for e in entries], indent=2)
+        return json.dumps([e.to_dict() for e in self._entries.copy()], indent=2)
 
     def clear(self) -> None:
-        with self._lock:
-            self._entries.clear()
+        self._entries.clear()
 
     def __len__(self) -> int:
         return len(self._entries)

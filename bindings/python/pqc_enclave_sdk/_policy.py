@@ -51,9 +51,10 @@ class AccessPolicy:
 
     def check(self, artifact_meta: ArtifactMetadata, caller_bundle_id: str) -> None:
         """Raises `PolicyViolationError` unless the caller is allowed. Without a rule for the kind everybody is."""
-        rule = self.rules.get(artifact_meta.kind)
+        kind = ArtifactKind(artifact_meta.kind)
+        rule = self.rules.get(kind)
         if rule is None or not rule.allowed_bundle_ids or caller_bundle_id in rule.allowed_bundle_ids:
             return
         raise PolicyViolationError(
-            f"caller '{caller_bundle_id}' may not read artifacts of kind {ArtifactKind(artifact_meta.kind).value}"
+            f"caller '{caller_bundle_id}' may not read artifacts of kind {kind.value}"
         )

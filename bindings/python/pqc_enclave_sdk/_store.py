@@ -86,14 +86,20 @@ class Store:
 
     def close(self) -> None:
         """Wipes the keys and lets go of the backend; for good."""
-        with self._mutex:
-            self._closed = True
-            native, self._native = self._native, None
-            backend, self._backend = self._backend, None
+        if self._pid == os.getpid():
+            with self._mutex:
+                native, backend = self._take()
+        else:  # the mutex may be held by a thread that is not in the child
+            native, backend = self._take()
         if native is not None:
             native.close()
         if backend is not None:
             backend.close()
+
+    def _take(self) -> tuple[_native.Vault | None, _native.Backend | None]:
+        taken = self._native, self._backend
+        self._closed, self._native, self._backend = True, None, None
+        return taken
 
     def __del__(self) -> None:
         self.close()
@@ -155,4 +161,10 @@ def _close_all() -> None:
     _native.shut_down()
 
 
+def _after_fork() -> None:
+    global _new_store
+    _new_store = threading.Lock()
+
+
 atexit.register(_close_all)
+os.register_at_fork(after_in_child=_after_fork)

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 from . import _native
 from ._artifacts import ArtifactKind, ArtifactMetadata, EnclaveArtifact, EncryptedArtifact, metadata_from_fields
@@ -28,7 +28,7 @@ from ._reader import ArtifactReader
 from ._store import Store, store_of
 
 if TYPE_CHECKING:
-    from ._native import Buffer
+    from ._native import ArtifactFields, Buffer
 
 DEFAULT_SESSION_TTL = 3600
 
@@ -173,19 +173,14 @@ class EnclaveVault:
         for what, text in texts.items():
             _text(what, text)
         source = _source_of(content)
-        _check_progress(progress)
-        writer = _native.Writer(
-            self._store.session(self._holder), kind=_kind(kind).value, tags=_tags(tags), **texts
-        )
         try:
+            _check_progress(progress)
+            arguments: dict[str, Any] = {**texts, "kind": _kind(kind).value, "tags": _tags(tags)}
+            writer = _native.Writer(self._store.session(self._holder), **arguments)
+            fields = _write(writer, source, progress)
+        finally:
             if isinstance(source, memoryview):
-                writer.write(source, progress, source.nbytes)
-            else:
-                _write_file(writer, source, progress)
-            fields = writer.finish()
-        except BaseException:
-            writer.abort()
-            raise
+                source.release()
         self.audit.log_put(self._device_id, fields[0], fields[1], fields[2])
         return EncryptedArtifact._of_vault(fields, functools.partial(_read_stored, self._store))
 
@@ -321,10 +316,14 @@ class EnclaveVault:
         artifact_id = name_or_id
         try:
             reader = _native.Reader(self._store.session(self._holder), name_or_id)
-            metadata = metadata_from_fields(reader.artifact)
-            artifact_id = metadata.artifact_id
-            self._authorize(metadata, caller)
-            yield reader, metadata
+            try:
+                metadata = metadata_from_fields(reader.artifact)
+                artifact_id = metadata.artifact_id
+                self._authorize(metadata, caller)
+                yield reader, metadata
+            except BaseException:
+                reader.close()
+                raise
         except PolicyViolationError as error:
             self.audit.log_policy_violation(self._device_id, artifact_id, str(error))
             raise
@@ -407,6 +406,18 @@ def _source_of(content: Content) -> memoryview | BinaryIO:
 
 
 # ---- moving bytes ----
+
+
+def _write(writer: _native.Writer, source: memoryview | BinaryIO, progress: Progress | None) -> ArtifactFields:
+    try:
+        if isinstance(source, memoryview):
+            writer.write(source, progress, source.nbytes)
+        else:
+            _write_file(writer, source, progress)
+        return writer.finish()
+    except BaseException:
+        writer.abort()
+        raise
 
 
 def _write_file(writer: _native.Writer, file: BinaryIO, progress: Progress | None) -> None:

@@ -3,9 +3,11 @@
 #include "native.h"
 
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 static _Thread_local pqepy_call *current;
+static _Thread_local unsigned callback_depth;
 static atomic_bool shut_down;
 static PyObject *make_error; /* pqc_enclave_sdk._errors.from_native */
 static PyObject *base_error; /* EnclaveSDKError */
@@ -102,6 +104,57 @@ pqepy_error_of_exception(PyObject *exception, pqe_error *err)
     return made.status;
 }
 
+/* ---- what waits to be closed ---- */
+
+typedef struct deferred {
+    struct deferred *next;
+    pqepy_closer close;
+    void *handle;
+    PyObject *owner;
+} deferred;
+
+static deferred *waiting; /* read and written with the GIL held */
+
+static void
+close_waiting(void)
+{
+    deferred *first;
+
+    while ((first = waiting) != NULL) {
+        waiting = first->next;
+        first->close(first->handle, first->owner);
+        Py_DECREF(first->owner);
+        free(first);
+    }
+}
+
+/* By the interpreter, in its main thread, soon after a thread of the library's left something. */
+static int
+close_waiting_later(void *unused)
+{
+    (void)unused;
+    if (callback_depth == 0)
+        close_waiting();
+    return 0;
+}
+
+void
+pqepy_close(pqepy_closer close, void *handle, PyObject *owner)
+{
+    deferred *entry;
+
+    if (callback_depth == 0) {
+        close(handle, owner);
+        return;
+    }
+    entry = malloc(sizeof *entry);
+    if (entry == NULL)
+        return; /* leaked: to close it here could wait for ever */
+    *entry = (deferred){.next = waiting, .close = close, .handle = handle, .owner = Py_NewRef(owner)};
+    waiting = entry;
+    Py_AddPendingCall(close_waiting_later, NULL);
+}
+
 /* ---- calls ---- */
 
 pqepy_call *
@@ -164,6 +217,8 @@ pqepy_leave(pqepy_call *call, pqe_status status)
     if (call->vault != NULL)
         pqepy_vault_release(call->vault);
     Py_DECREF((PyObject *)call->backend);
+    if (callback_depth == 0)
+        close_waiting();
     if (status == PQE_OK)
         Py_XDECREF(pending);
     else
@@ -186,6 +241,7 @@ pqepy_callback_begin(pqepy_callback *cb)
     if (atomic_load(&shut_down))
         return false;
     cb->gil = PyGILState_Ensure();
+    callback_depth++;
     cb->call = current;
     if (cb->call != NULL)
         cb->call->in_callback = true;
@@ -197,6 +253,7 @@ pqepy_callback_end(pqepy_callback *cb)
 {
     if (cb->call != NULL)
         cb->call->in_callback = false;
+    callback_depth--;
     PyGILState_Release(cb->gil);
 }
 

@@ -86,6 +86,11 @@ void pqepy_callback_end(pqepy_callback *cb);
 /** Keeps the exception that is set for pqepy_leave(), which raises it as it is if the library was cancelled and as the
  *  cause otherwise; in a thread of the library's it is dropped. */
 void pqepy_callback_keep_exception(const pqepy_callback *cb);
+/** Closes a handle of the library: at once, or, where a callback is running, when that is over: garbage may be collected
+ *  anywhere, and the library holds locks while it calls back. `owner` is kept until then. The GIL is held. */
+typedef void (*pqepy_closer)(void *handle, PyObject *owner);
+void pqepy_close(pqepy_closer close, void *handle, PyObject *owner);
+
 /** From now on no callback enters the interpreter. */
 void pqepy_shut_down(void);
 

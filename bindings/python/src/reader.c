@@ -20,17 +20,24 @@ typedef struct reader {
 } reader;
 
 static void
+close_handle(void *handle, PyObject *vault)
+{
+    pqe_reader *r = handle;
+    PyThreadState *thread = PyEval_SaveThread();
+
+    (void)vault;
+    pqe_reader_close(&r);
+    PyEval_RestoreThread(thread);
+}
+
+static void
 close_now(reader *self)
 {
     pqe_reader *r = self->reader;
-    PyThreadState *thread;
 
-    if (r == NULL)
-        return;
     self->reader = NULL;
-    thread = PyEval_SaveThread();
-    pqe_reader_close(&r);
-    PyEval_RestoreThread(thread);
+    if (r != NULL)
+        pqepy_close(close_handle, r, (PyObject *)self->vault);
 }
 
 static bool

@@ -9,24 +9,29 @@ PyTypeObject *pqepy_vault_type;
 /* ---- life ---- */
 
 static void
-close_now(pqepy_vault *self)
+close_handle(void *handle, PyObject *backend)
 {
     pqepy_call call;
     PyObject *type, *value, *traceback;
-    pqe_vault *vault = self->vault;
+    pqe_vault *vault = handle;
 
-    if (vault == NULL)
-        return;
     PyErr_Fetch(&type, &value, &traceback);
-    if (pqepy_enter(&call, self->backend, NULL)) {
-        self->vault = NULL;
+    if (pqepy_enter(&call, (pqepy_backend *)backend, NULL)) { /* always: no callback is running */
         pqe_vault_close(&vault);
         pqepy_leave(&call, PQE_OK);
-        pqepy_backend_vault_closed(self->backend);
-    } else {
-        PyErr_WriteUnraisable(NULL); /* closed by a callback of its own: it stays open */
     }
+    pqepy_backend_vault_closed((pqepy_backend *)backend);
     PyErr_Restore(type, value, traceback);
+}
+
+static void
+close_now(pqepy_vault *self)
+{
+    pqe_vault *vault = self->vault;
+
+    self->vault = NULL;
+    if (vault != NULL)
+        pqepy_close(close_handle, vault, (PyObject *)self->backend);
 }
 
 bool

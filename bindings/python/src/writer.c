@@ -90,17 +90,24 @@ writer_traverse(PyObject *object, visitproc visit, void *arg)
 }
 
 static void
+abort_handle(void *handle, PyObject *vault)
+{
+    pqe_writer *w = handle;
+    PyThreadState *thread = PyEval_SaveThread();
+
+    (void)vault;
+    pqe_writer_abort(&w);
+    PyEval_RestoreThread(thread);
+}
+
+static void
 abort_now(writer *self)
 {
     pqe_writer *w = self->writer;
-    PyThreadState *thread;
 
-    if (w == NULL)
-        return;
     self->writer = NULL;
-    thread = PyEval_SaveThread();
-    pqe_writer_abort(&w);
-    PyEval_RestoreThread(thread);
+    if (w != NULL)
+        pqepy_close(abort_handle, w, (PyObject *)self->vault);
 }
 
 static void

@@ -4,6 +4,7 @@
 import abc
 import gc
 import io
+import os
 import time
 import weakref
 
@@ -32,6 +33,7 @@ from pqc_enclave_sdk import (
 )
 
 KIND = ArtifactKind.CREDENTIAL
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 # ---- the published shapes ----
 
@@ -346,6 +348,49 @@ def test_expiry_detaches_in_another_thread():
     assert backend.calls.count("detach") == 2
     with pytest.raises(EnclaveLockedError):
         vault.list_artifacts()
+
+
+DROPS_READERS = """
+import sys, time, threading
+sys.path.insert(0, sys.argv[1])
+from software import SoftwareBackend
+from pqc_enclave_sdk import *
+
+class Drops(SoftwareBackend):
+    def detach(self, key):
+        self.kept.clear()
+
+backend = Drops()
+backend.kept = []
+vault = EnclaveVault(backend)
+vault.unlock()
+vault.put_artifact("a", ArtifactKind.OTHER, b"x" * 100_000)
+other = EnclaveVault(Drops())
+other.backend.kept = []
+other.unlock()
+backend.kept += [vault.open_artifact("a")._native, other]
+del other
+if sys.argv[2] == "lock":
+    vault.lock()
+else:
+    vault.unlock(1)
+    backend.kept += [vault.open_artifact("a")._native]
+    if sys.argv[2] == "expiry, vault too":
+        backend.kept += [vault]
+        del vault
+    deadline = time.monotonic() + 20
+    while backend.kept and time.monotonic() < deadline:
+        time.sleep(0.02)
+assert not backend.kept
+backend = None
+print("fine")
+"""
+
+
+@pytest.mark.parametrize("how", ["lock", "expiry", "expiry, vault too"])
+def test_readers_dropped_in_a_callback(run_python, how):
+    """The library holds locks while it calls detach; what is collected there is closed afterwards."""
+    assert run_python(DROPS_READERS, HERE, how, timeout=60) == "fine\n"
 
 
 def test_secrets_handed_to_a_backend_are_wiped():

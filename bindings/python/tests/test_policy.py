@@ -29,6 +29,8 @@ def test_check():
         with pytest.raises(PolicyViolationError) as caught:
             policy.check(CREDENTIAL, caller)
         assert caught.value.code is Status.DENIED
+    with pytest.raises(PolicyViolationError):
+        policy.check(ArtifactMetadata("i", "n", "credential"), "com.b")  # a str for the kind is no way round
     policy.add(ArtifactPolicy(ArtifactKind.CREDENTIAL))
     policy.check(CREDENTIAL, "com.b")
 

@@ -57,6 +57,22 @@ def test_fork(vault, scratch):
     assert vault.verify().damaged == 0
 
 
+def test_fork_while_another_thread_unlocks(run_python, scratch):
+    """A child that ends in the ordinary way does not wait for a thread that is not there."""
+    code = (
+        "import os, sys, threading, time\nfrom pqc_enclave_sdk import *\n"
+        "backend = FileEnclaveBackend(sys.argv[1], passphrase=lambda purpose: time.sleep(1) or 'p')\n"
+        "vault = EnclaveVault(backend)\nthread = threading.Thread(target=vault.unlock)\nthread.start()\n"
+        "time.sleep(0.3)\npid = os.fork()\n"
+        "if pid == 0:\n"
+        "    with EnclaveVault(InMemoryEnclaveBackend()) as own:\n"
+        "        own.put_artifact('a', ArtifactKind.OTHER, b'x')\n    sys.exit(7)\n"
+        "status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])\nthread.join()\n"
+        "assert vault.is_unlocked\nprint(status)\n"
+    )
+    assert run_python(code, scratch / "vault", timeout=60) == "7\n"
+
+
 def test_command_line_reads_what_python_wrote(file_vault, cli, scratch):
     content = os.urandom(300_000)
     file_vault.put_artifact("weights", KIND, content, version="2", tags=["x"], description="d")
