@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import fcntl
 import os
 import threading
 import time
 import weakref
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from . import _native
@@ -124,22 +127,44 @@ class Store:
 
 
 def _open_vault(opened: _native.Backend, backend: EnclaveBackend) -> tuple[_native.Vault, bool]:
+    """The vault, and whether it was made just now."""
     path = None if backend.vault_path is None else os.fsencode(backend.vault_path)
     device_id = backend.device_id or None
     wait = max(1, int(backend.busy_timeout_seconds * 1000))
+
+    def existing() -> _native.Vault:
+        return _native.Vault(opened, path, False, backend.read_only, None, wait)
+
     if path is None:
         return _native.Vault(opened, None, True, False, device_id, wait), True
-    try:
-        return _native.Vault(opened, path, False, backend.read_only, None, wait), False
-    except EnclaveSDKError as error:
-        if error.code != Status.NOT_A_VAULT or not backend.create or backend.read_only:
-            raise
-    try:
+    if backend.read_only or not backend.create:
+        return existing(), False
+    # A vault that another process is making looks damaged or absent: look again when nobody is making one.
+    with contextlib.suppress(EnclaveSDKError):
+        return existing(), False
+    with _makers_turn(path):
+        try:
+            return existing(), False
+        except EnclaveSDKError as error:
+            if error.code != Status.NOT_A_VAULT:
+                raise
         return _native.Vault(opened, path, True, False, device_id, wait), True
-    except EnclaveSDKError as error:
-        if error.code != Status.EXISTS:
-            raise
-    return _native.Vault(opened, path, False, False, None, wait), False  # another process was faster
+
+
+@contextlib.contextmanager
+def _makers_turn(path: bytes) -> Iterator[None]:
+    """Of all processes that make a vault in the same directory, one at a time, by a lock on the directory above."""
+    try:
+        above = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:  # the library will say what is wrong
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):  # no locks on this file system
+            fcntl.flock(above, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(above)
 
 
 _stores: weakref.WeakSet[Store] = weakref.WeakSet()

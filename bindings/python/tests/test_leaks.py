@@ -20,6 +20,11 @@ def resident():
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def references():
+    """Of all objects together; debug builds of Python count them, if the extension tells them of its own."""
+    return sys.gettotalrefcount() if "PQE_COUNTS_REFERENCES" in os.environ else 0
+
+
 def fails(call):
     try:
         call()
@@ -67,7 +72,7 @@ def check(call, calls, warm_up=300):
         call()
     gc.collect()
     blocks, objects, memory = sys.getallocatedblocks(), len(gc.get_objects()), resident()
-    descriptors = len(os.listdir("/proc/self/fd"))
+    descriptors, counted = len(os.listdir("/proc/self/fd")), references()
     for _ in range(calls):
         call()
     gc.collect()
@@ -75,6 +80,7 @@ def check(call, calls, warm_up=300):
     # One object or block a call would be `calls` of them; some are the free lists of the interpreter.
     assert len(gc.get_objects()) - objects < calls // 4
     assert sys.getallocatedblocks() - blocks < calls // 4
+    assert references() - counted < calls // 4
     if not SANITIZED:
         assert resident() - memory < 8 << 20
 

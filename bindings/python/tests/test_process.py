@@ -228,20 +228,39 @@ def test_other_openssl_in_the_process(run_python, first):
     assert run_python(code, flags=("-X", "dev")) == "fine\n"
 
 
-def test_two_processes_write(scratch, run_python):
+def run_together(code, arguments):
+    """Runs the code in one process for each list of arguments, all at once."""
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, *map(str, given)], stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, text=True)
+        for given in arguments
+    ]
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    for process, output in zip(processes, outputs):
+        assert process.returncode == 0, output
+
+
+def test_many_make_one_vault(scratch):
+    """The first unlock makes the vault; whoever comes at the same time gets that one."""
+    code = (
+        "import sys\nfrom pqc_enclave_sdk import *\n"
+        "with EnclaveVault(FileEnclaveBackend(sys.argv[1], key_file=sys.argv[1] + '.key')) as vault:\n"
+        "    vault.put_artifact(sys.argv[2], ArtifactKind.OTHER, b'x')\n"
+    )
+    for attempt in range(6):
+        path = scratch / f"vault {attempt}"
+        run_together(code, [(path, n) for n in range(4)])
+        with EnclaveVault(FileEnclaveBackend(path, key_file=f"{path}.key")) as vault:
+            assert len(vault.list_artifacts()) == 4
+
+
+def test_two_processes_write(scratch):
     code = (
         "import sys\nfrom pqc_enclave_sdk import *\n"
         "with EnclaveVault(FileEnclaveBackend(sys.argv[1])) as vault:\n"
         "    for i in range(25):\n"
         "        vault.put_artifact(f'{sys.argv[2]}-{i}', ArtifactKind.OTHER, sys.argv[2].encode() * 20_000)\n"
     )
-    # Both make the vault: one of them is the faster.
-    processes = [
-        subprocess.Popen([sys.executable, "-c", code, str(scratch / "vault"), name], stderr=subprocess.PIPE)
-        for name in ("one", "two")
-    ]
-    for process in processes:
-        _, error = process.communicate(timeout=120)
-        assert process.returncode == 0, error.decode()
+    run_together(code, [(scratch / "vault", "one"), (scratch / "vault", "two")])
     with EnclaveVault(FileEnclaveBackend(scratch / "vault")) as vault:
         assert len(vault.list_artifacts()) == 50 and vault.verify().damaged == 0
