@@ -368,13 +368,13 @@ vault.put_artifact("a", ArtifactKind.OTHER, b"x" * 100_000)
 other = EnclaveVault(Drops())
 other.backend.kept = []
 other.unlock()
-backend.kept += [vault.open_artifact("a")._native, other]
+backend.kept += [vault.open_artifact("a"), other]
 del other
 if sys.argv[2] == "lock":
     vault.lock()
 else:
     vault.unlock(1)
-    backend.kept += [vault.open_artifact("a")._native]
+    backend.kept += [vault.open_artifact("a")]
     if sys.argv[2] == "expiry, vault too":
         backend.kept += [vault]
         del vault
