@@ -30,6 +30,9 @@ class Status(IntEnum):
     CRYPTO = -18
     CANCELLED = -19
     STATE = -20
+    POLICY = -21
+    MALFORMED = -22
+    ATTESTATION = -23
 
 
 class Origin(IntEnum):
@@ -95,20 +98,20 @@ class BackendError(EnclaveSDKError):
 
 
 class AttestationError(EnclaveSDKError):
-    """An attestation does not verify."""
+    """A signature or an attestation does not verify."""
 
-    default_code = Status.DECRYPTION
+    default_code = Status.ATTESTATION
     default_origin = Origin.CRYPTO
 
 
 class PolicyViolationError(EnclaveSDKError):
     """An access policy denied the caller."""
 
-    default_code = Status.DENIED
+    default_code = Status.POLICY
 
 
 class InvalidArgumentError(EnclaveSDKError, ValueError):
-    """The library refused a value (`Status.ARGUMENT`, `Status.LIMIT`); also a ``ValueError``."""
+    """The library refused a value (`Status.ARGUMENT`, `LIMIT`, `MALFORMED`); also a ``ValueError``."""
 
     default_code = Status.ARGUMENT
 
@@ -116,6 +119,7 @@ class InvalidArgumentError(EnclaveSDKError, ValueError):
 _CLASSES: dict[int, type[EnclaveSDKError]] = {
     Status.ARGUMENT: InvalidArgumentError,
     Status.LIMIT: InvalidArgumentError,
+    Status.MALFORMED: InvalidArgumentError,
     Status.NOT_FOUND: UnknownArtifactError,
     Status.LOCKED: EnclaveLockedError,
     Status.DECRYPTION: DecryptionError,
@@ -123,6 +127,8 @@ _CLASSES: dict[int, type[EnclaveSDKError]] = {
     Status.DENIED: BackendError,
     Status.BACKEND: BackendError,
     Status.UNAVAILABLE: BackendError,
+    Status.POLICY: PolicyViolationError,
+    Status.ATTESTATION: AttestationError,
 }
 
 

@@ -28,7 +28,7 @@ def test_check():
     for caller in ("com.b", "", "com.a.b"):
         with pytest.raises(PolicyViolationError) as caught:
             policy.check(CREDENTIAL, caller)
-        assert caught.value.code is Status.DENIED
+        assert caught.value.code is Status.POLICY
     with pytest.raises(PolicyViolationError):
         policy.check(ArtifactMetadata("i", "n", "credential"), "com.b")  # a str for the kind is no way round
     policy.add(ArtifactPolicy(ArtifactKind.CREDENTIAL))
