@@ -12,6 +12,8 @@
 #include <stddef.h>
 
 #include <pqc_enclave.h>
+#include <pqc_enclave/audit.h>
+#include <pqc_enclave/policy.h>
 
 #include "passphrase.h"
 

@@ -14,6 +14,7 @@ static const struct {
 } capabilities[] = {{PQE_CAP_SEAL, "seal"},
                     {PQE_CAP_PASSPHRASE, "passphrase"},
                     {PQE_CAP_PERSISTENT, "persistent"},
+                    {PQE_CAP_AUTHORIZE, "authorize"},
                     {PQE_CAP_NATIVE_ML_DSA, "native-ml-dsa"}};
 
 static json_t *

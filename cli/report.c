@@ -37,6 +37,7 @@ static const struct {
     {PQE_E_CRYPTO, CLI_EXIT_FAILED, "run `" CLI_NAME " doctor`"},
     {PQE_E_CANCELLED, CLI_EXIT_FAILED, NULL},
     {PQE_E_STATE, CLI_EXIT_FAILED, NULL},
+    {PQE_E_POLICY, CLI_EXIT_DENIED, "`" CLI_NAME " policy show` shows the rules; --caller BUNDLE says who calls"},
     {PQE_E_MALFORMED, CLI_EXIT_FAILED, "check that it is the right file"},
     {PQE_E_ATTESTATION, CLI_EXIT_TAMPERED, "do not rely on it"},
 };

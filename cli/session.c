@@ -106,7 +106,11 @@ open_backend(cli *c, const char *config)
 static int
 open_vault(cli *c, bool create)
 {
-    pqe_vault_opts opts = {.size = sizeof opts, .dir = c->vault_dir, .backend = c->backend, .create = create};
+    pqe_vault_opts opts = {.size = sizeof opts,
+                           .dir = c->vault_dir,
+                           .backend = c->backend,
+                           .create = create,
+                           .caller = cli_option_value(c, "caller")};
     pqe_error error = {0};
 
     if (pqe_vault_open(&opts, &c->vault, &error) != PQE_OK)

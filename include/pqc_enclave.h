@@ -57,7 +57,7 @@ typedef enum pqe_status {
     PQE_E_NOT_FOUND = -6,    /**< no artifact of that name or id (verified against the head, not merely absent) */
     PQE_E_EXISTS = -7,       /**< there is already a vault, file or key at that place */
     PQE_E_LOCKED = -8,       /**< the vault is locked, its session has expired, or this is a forked child */
-    PQE_E_DENIED = -9,       /**< wrong passphrase, missing key file, key file of another vault, or policy says no */
+    PQE_E_DENIED = -9,       /**< wrong passphrase, missing key file, key file of another vault */
     PQE_E_DECRYPTION = -10,  /**< a tag, commitment or length did not verify: wrong key or altered ciphertext */
     PQE_E_TAMPERED = -11,    /**< head or index does not match: a row or file was altered, removed, added or put back */
     PQE_E_NOT_A_VAULT = -12, /**< the directory holds no vault */
@@ -180,6 +180,7 @@ typedef struct pqe_vault_opts {
     bool read_only;        /**< true: never write, whatever the media allow */
     const char *device_id; /**< create only: metadata field device_id of artifacts; NULL: "pqe-" + vault id in hex */
     uint32_t busy_timeout_ms; /**< how long a writer waits for another process; 0: 60,000 */
+    const char *caller;       /**< who calls, as pqe_vault_set_caller(); NULL: nobody in particular. Since 0.1.0 */
 } pqe_vault_opts;
 
 /**
@@ -189,6 +190,13 @@ typedef struct pqe_vault_opts {
  * Errors: PQE_E_NOT_A_VAULT, PQE_E_EXISTS, PQE_E_VERSION, PQE_E_TAMPERED, PQE_E_BACKEND, PQE_E_IO, PQE_E_READ_ONLY, ...
  */
 PQE_API pqe_status pqe_vault_open(const pqe_vault_opts *opts, pqe_vault **out, pqe_error *err);
+
+/**
+ * Says on whose behalf artifacts are read from now on: an application's bundle id, for the access policy
+ * (pqc_enclave/policy.h) and the audit log. It is what the calling program says, nobody checks it. Copied; 1 to
+ * PQE_FIELD_MAX bytes, or NULL for nobody in particular. Errors: PQE_E_ARGUMENT, PQE_E_LIMIT, PQE_E_NOMEM.
+ */
+PQE_API pqe_status pqe_vault_set_caller(pqe_vault *vault, const char *bundle_id, pqe_error *err);
 
 /** Locks and closes. Open readers and writers of the vault must be closed or aborted first; calls on them then
  *  return PQE_E_LOCKED. */
@@ -327,7 +335,9 @@ typedef struct pqe_reader pqe_reader;
 
 /**
  * Opens an artifact by name or by artifact_id; a name is looked for first. The reader stays on the version it opened
- * even if that is replaced or removed. Errors: PQE_E_NOT_FOUND, PQE_E_TAMPERED, PQE_E_DECRYPTION, PQE_E_LOCKED, ...
+ * even if that is replaced or removed. The access policy (pqc_enclave/policy.h) is asked before the artifact's key is
+ * unwrapped; one open is one use. Errors: PQE_E_NOT_FOUND, PQE_E_POLICY, PQE_E_TAMPERED, PQE_E_DECRYPTION,
+ * PQE_E_LOCKED, ...
  */
 PQE_API pqe_status pqe_reader_open(pqe_vault *vault, const char *name_or_id, pqe_reader **out, pqe_error *err);
 
@@ -369,7 +379,8 @@ PQE_API pqe_status pqe_get(pqe_vault *vault, const char *name_or_id, void **cont
 /** Wipes and frees what pqe_get() returned. `len` as returned there. */
 PQE_API void pqe_content_free(void **content, size_t len);
 
-/** Metadata of one artifact, by name or artifact_id. Free with pqe_artifact_free(). */
+/** Metadata of one artifact, by name or artifact_id. Free with pqe_artifact_free(). The access policy guards contents,
+ *  not metadata: it is not asked. */
 PQE_API pqe_status pqe_info(pqe_vault *vault, const char *name_or_id, pqe_artifact **out, pqe_error *err);
 
 /** Removes an artifact by name or artifact_id: drops its wrapped DEK, then the body. Durable when it returns PQE_OK.
@@ -410,9 +421,10 @@ typedef struct pqe_verify_summary {
 
 /**
  * Checks one artifact (name or id) or, with NULL, the whole vault: head, every index entry, every chunk of every body,
- * every content hash recomputed. Goes on after damage and reports each; what is not damage but keeps it from looking (no
- * memory, a busy vault, a file that may not be opened) ends it. Returns PQE_OK if all is sound, otherwise the first
- * finding's status. `fn` and `summary` may be NULL.
+ * every content hash recomputed, with NULL also the policy, the use counts and the audit chain. Goes on after damage and
+ * reports each; what is not damage but keeps it from looking (no memory, a busy vault, a file that may not be opened)
+ * ends it. Returns PQE_OK if all is sound, otherwise the first finding's status. No content leaves, so the access policy
+ * is not asked and nothing counts as a use. `fn` and `summary` may be NULL.
  */
 PQE_API pqe_status pqe_verify(pqe_vault *vault, const char *name_or_id, pqe_verify_fn fn, void *user,
                               pqe_verify_summary *summary, pqe_error *err);

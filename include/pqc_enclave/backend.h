@@ -25,6 +25,7 @@ extern "C" {
 #define PQE_CAP_SEAL 0x1u           /**< seal, unseal */
 #define PQE_CAP_PASSPHRASE 0x2u     /**< may be opened by a passphrase; change_passphrase */
 #define PQE_CAP_PERSISTENT 0x4u     /**< survives the process */
+#define PQE_CAP_AUTHORIZE 0x8u      /**< can ask whether the user is present and agrees; authorize */
 #define PQE_CAP_NATIVE_ML_DSA 0x10u /**< makes ML-DSA keys and signs with them itself: identity_make, identity_sign */
 
 #define PQE_VAULT_ID_SIZE 16       /**< bytes of a vault id */
@@ -103,6 +104,13 @@ typedef struct pqe_backend_ops {
 
     /** Forgets such a key: its identity was removed, or could not be stored. Optional. */
     void (*identity_drop)(void *self, void *key, const uint8_t *handle, size_t handle_len);
+
+    /**
+     * Asks the person at the device (fingerprint, face, PIN, button) to agree to `reason`, a sentence that names the
+     * artifact. PQE_OK if they did; PQE_E_DENIED if they did not. May take as long as a person does. Optional, told by
+     * PQE_CAP_AUTHORIZE; without it a policy that requires presence denies.
+     */
+    pqe_status (*authorize)(void *self, void *key, const char *reason, pqe_error *err);
 } pqe_backend_ops;
 
 /**

@@ -454,3 +454,22 @@ pqe__backend_identity_drop(pqe_backend *b, void *key, const uint8_t *handle, siz
         b->ops->identity_drop(b->self, key, handle, handle_len);
     pthread_mutex_unlock(&b->lock);
 }
+
+pqe_status
+pqe__backend_authorize(pqe_backend *b, void *key, const char *reason, pqe_error *err)
+{
+    pqe_error inner = {0};
+    pqe_status status;
+
+    if (key == NULL)
+        return bad_argument(err, "no key to be authorized for");
+    status = enter(b, err);
+    if (status != PQE_OK)
+        return status;
+    if ((b->ops->info.capabilities & PQE_CAP_AUTHORIZE) != 0 && HAS_ENTRY(b->ops, authorize))
+        status = judge(b->ops->authorize(b->self, key, reason, &inner), &inner, err);
+    else
+        status = unavailable(b, "ask for the user's presence", err);
+    pthread_mutex_unlock(&b->lock);
+    return status;
+}

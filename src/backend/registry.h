@@ -62,5 +62,7 @@ pqe_status pqe__backend_identity_sign(pqe_backend *backend, void *key, pqe_sig_a
                                       pqe_blob *signature, pqe_error *err);
 /** Does nothing where the backend has nothing to forget. */
 void pqe__backend_identity_drop(pqe_backend *backend, void *key, const uint8_t *handle, size_t handle_len);
+/** PQE_OK if the person agreed. PQE_E_UNAVAILABLE where the backend cannot ask. */
+pqe_status pqe__backend_authorize(pqe_backend *backend, void *key, const char *reason, pqe_error *err);
 
 #endif

@@ -53,9 +53,20 @@ void pqe__head_encode_public(const pqe__head *head, uint8_t out[PQE__HEAD_PUBLIC
 pqe_status pqe__head_decode(const uint8_t *bytes, size_t len, pqe__head *out, const uint8_t **sealed,
                             size_t *sealed_len, pqe_error *err);
 
+/** Where the audit chain stood when the head was written. */
+typedef struct pqe__audit_head {
+    uint32_t chain;                 /* counts from 1; 0: the head says nothing of it */
+    uint64_t seq;                   /* of the last entry; 0 before the first */
+    uint8_t link[PQE__DIGEST_SIZE]; /* the chain's digest there */
+    uint8_t uses[PQE__DIGEST_SIZE]; /* SHA-256 of the stored use counts, zeros if there are none */
+} pqe__audit_head;
+
 /** The part of the head that is sealed under the head key: tagged fields in ascending order, unknown ones refused. */
 typedef struct pqe__head_private {
     char device_id[PQE__HEAD_DEVICE_ID_MAX + 1];
+    bool has_policy;
+    uint8_t policy[PQE__DIGEST_SIZE]; /* SHA-256 of the policy as it is stored */
+    pqe__audit_head audit;
 } pqe__head_private;
 
 pqe_status pqe__head_encode_private(const pqe__head_private *priv, pqe__wcur *out, pqe_error *err);

@@ -8,8 +8,9 @@
 
 static const uint8_t head_magic[8] = {'P', 'Q', 'E', 'H', 'E', 'A', 'D', '\n'};
 
-/* Tags of the private part. 2 to 5 are kept for policy, recovery keys, audit head and content-hash defaults. */
-enum { TAG_DEVICE_ID = 1 };
+/* Tags of the private part. 3 and 5 are kept for recovery keys and content-hash defaults. */
+enum { TAG_DEVICE_ID = 1, TAG_POLICY = 2, TAG_AUDIT = 4 };
+#define AUDIT_HEAD_SIZE (4u + 8u + 2u * PQE__DIGEST_SIZE)
 
 /* RFC 9180, section 7; ML-KEM-768 from draft-ietf-hpke-pq. */
 const pqe__suite pqe__suite_ml_kem_768 = {.kem = 0x0041, .kdf = 0x0001, .aead = 0x0002};
@@ -103,6 +104,19 @@ pqe__head_encode_private(const pqe__head_private *priv, pqe__wcur *out, pqe_erro
     pqe__put_u16(out, TAG_DEVICE_ID);
     pqe__put_u32(out, (uint32_t)len);
     pqe__put_bytes(out, priv->device_id, len);
+    if (priv->has_policy) {
+        pqe__put_u16(out, TAG_POLICY);
+        pqe__put_u32(out, PQE__DIGEST_SIZE);
+        pqe__put_bytes(out, priv->policy, PQE__DIGEST_SIZE);
+    }
+    if (priv->audit.chain != 0) {
+        pqe__put_u16(out, TAG_AUDIT);
+        pqe__put_u32(out, AUDIT_HEAD_SIZE);
+        pqe__put_u32(out, priv->audit.chain);
+        pqe__put_u64(out, priv->audit.seq);
+        pqe__put_bytes(out, priv->audit.link, PQE__DIGEST_SIZE);
+        pqe__put_bytes(out, priv->audit.uses, PQE__DIGEST_SIZE);
+    }
     if (!out->ok)
         return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_FORMAT, 0, "the vault's settings exceed %u bytes",
                          PQE__HEAD_PRIVATE_MAX);
@@ -113,6 +127,32 @@ static pqe_status
 settings_damaged(pqe_error *err)
 {
     return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_FORMAT, 0, "the vault's settings are damaged");
+}
+
+static bool
+decode_setting(uint16_t tag, const uint8_t *value, size_t size, pqe__head_private *out)
+{
+    pqe__rcur c = pqe__rcur_init(value, size);
+
+    switch (tag) {
+    case TAG_DEVICE_ID:
+        if (size > PQE__HEAD_DEVICE_ID_MAX || !pqe__utf8_valid((const char *)value, size))
+            return false;
+        pqe__get_copy(&c, out->device_id, size);
+        break;
+    case TAG_POLICY:
+        out->has_policy = true;
+        pqe__get_copy(&c, out->policy, PQE__DIGEST_SIZE);
+        break;
+    default:
+        out->audit.chain = pqe__get_u32(&c);
+        out->audit.seq = pqe__get_u64(&c);
+        pqe__get_copy(&c, out->audit.link, PQE__DIGEST_SIZE);
+        pqe__get_copy(&c, out->audit.uses, PQE__DIGEST_SIZE);
+        if (out->audit.chain == 0)
+            return false;
+    }
+    return pqe__rcur_done(&c);
 }
 
 pqe_status
@@ -126,15 +166,15 @@ pqe__head_decode_private(const uint8_t *bytes, size_t len, pqe__head_private *ou
         uint16_t tag = pqe__get_u16(&c);
         size_t size = pqe__get_u32(&c);
         const uint8_t *value = pqe__get_bytes(&c, size);
+        bool first = last == 0; /* the device id, which is always there */
         if (value == NULL || tag <= last)
             return settings_damaged(err);
         last = tag;
-        if (tag != TAG_DEVICE_ID)
+        if (tag != TAG_DEVICE_ID && tag != TAG_POLICY && tag != TAG_AUDIT)
             return pqe__fail(err, PQE_E_VERSION, PQE_ORIGIN_FORMAT, tag,
                              "the vault uses setting %u, which this version does not know", tag);
-        if (size > PQE__HEAD_DEVICE_ID_MAX || !pqe__utf8_valid((const char *)value, size))
+        if (first != (tag == TAG_DEVICE_ID) || !decode_setting(tag, value, size, out))
             return settings_damaged(err);
-        memcpy(out->device_id, value, size);
     }
     return PQE_OK;
 }

@@ -439,7 +439,7 @@ pqe__body_collect(pqe__store *store)
     if (store->dir_fd < 0 || store->read_only)
         return;
     sweep_pending(store, &m);
-    if (m.count != 0 && pqe__store_begin_now(store, NULL) == PQE_OK) {
+    if (m.count != 0 && pqe__store_begin_within(store, true, 0, NULL) == PQE_OK) {
         if (settle_marks(store, &m) != PQE_OK)
             pqe__store_rollback(store);
         else if (pqe__store_commit(store, NULL) == PQE_OK)

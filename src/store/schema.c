@@ -25,6 +25,8 @@ static const struct {
      "CREATE TABLE entry(tag BLOB PRIMARY KEY, kind INTEGER NOT NULL, digest BLOB NOT NULL, target INTEGER NOT NULL) "
      "WITHOUT ROWID"},
     {"table", "node", "node", "CREATE TABLE node(id INTEGER PRIMARY KEY, bytes BLOB NOT NULL)"},
+    {"table", "state", "state", "CREATE TABLE state(item INTEGER PRIMARY KEY, bytes BLOB NOT NULL)"},
+    {"table", "audit", "audit", "CREATE TABLE audit(seq INTEGER PRIMARY KEY, bytes BLOB NOT NULL)"},
 };
 #define SCHEMA_OBJECTS (sizeof schema / sizeof schema[0])
 
@@ -69,6 +71,15 @@ static const char *const queries[STMT_COUNT] = {
     [STMT_ENTRY_ALL] = "SELECT tag, kind, digest, target FROM entry ORDER BY tag",
     [STMT_ENTRY_TWIN] = "SELECT tag FROM entry WHERE kind = ?1 AND digest = ?2 LIMIT 1",
     [STMT_ENTRY_TARGETS] = "SELECT 1 FROM entry WHERE target = ?1 AND kind IN (1, 2) LIMIT 1",
+    [STMT_STATE_GET] = "SELECT bytes FROM state WHERE item = ?1",
+    [STMT_STATE_PUT] = "INSERT OR REPLACE INTO state(item, bytes) VALUES(?1, ?2)",
+    [STMT_STATE_DELETE] = "DELETE FROM state WHERE item = ?1",
+    [STMT_AUDIT_GET] = "SELECT bytes FROM audit WHERE seq = ?1",
+    [STMT_AUDIT_PUT] = "INSERT INTO audit(seq, bytes) VALUES(?1, ?2)",
+    [STMT_AUDIT_UPDATE] = "UPDATE audit SET bytes = ?2 WHERE seq = ?1",
+    [STMT_AUDIT_DROP] = "DELETE FROM audit WHERE seq <= ?1",
+    [STMT_AUDIT_CLEAR] = "DELETE FROM audit",
+    [STMT_AUDIT_COUNT] = "SELECT count(*) FROM audit",
 };
 
 pqe_status

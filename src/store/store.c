@@ -260,12 +260,12 @@ pqe__store_begin(pqe__store *store, bool write, pqe_error *err)
 }
 
 pqe_status
-pqe__store_begin_now(pqe__store *store, pqe_error *err)
+pqe__store_begin_within(pqe__store *store, bool write, uint32_t wait_ms, pqe_error *err)
 {
     pqe_status status;
 
-    sqlite3_busy_timeout(store->db, 0);
-    status = pqe__store_begin(store, true, err);
+    sqlite3_busy_timeout(store->db, (int)wait_ms);
+    status = pqe__store_begin(store, write, err);
     sqlite3_busy_timeout(store->db, (int)store->busy_ms);
     return status;
 }

@@ -43,8 +43,8 @@ bool pqe__store_read_only(const pqe__store *store);
 /* ---- transactions ---- */
 
 pqe_status pqe__store_begin(pqe__store *store, bool write, pqe_error *err);
-/** A write transaction if nobody else has one: PQE_E_BUSY instead of waiting. */
-pqe_status pqe__store_begin_now(pqe__store *store, pqe_error *err);
+/** A transaction if nobody is in the way for longer than `wait_ms`: PQE_E_BUSY otherwise. */
+pqe_status pqe__store_begin_within(pqe__store *store, bool write, uint32_t wait_ms, pqe_error *err);
 /** PQE_OK: durable. Any error: the outcome is unknown (a failed sync may or may not reach the disk); pending marks
  *  must stay for the next collection to decide. */
 pqe_status pqe__store_commit(pqe__store *store, pqe_error *err);
@@ -194,6 +194,57 @@ pqe_status pqe__tree_twin(pqe__store *store, const uint8_t root[PQE__DIGEST_SIZE
                           pqe__entry *twin, pqe_error *err);
 /** Does any entry of a name or an id lead to this row? Reads all; on failure *any is true. */
 pqe_status pqe__tree_leads_to(pqe__store *store, int64_t rowid, bool *any, pqe_error *err);
+
+/* ---- policy, audit log, use counts ---- */
+
+typedef enum {
+    PQE__STATE_POLICY = 1, /* sealed; its digest is in the head */
+    PQE__STATE_TAIL = 2,   /* sealed: where the audit chain ends */
+    PQE__STATE_USES = 3,   /* sealed; its digest is in the tail */
+    PQE__STATE_REFUSED = 4 /* not sealed: unlocks that failed */
+} pqe__state_item;
+
+#define PQE__STATE_MAX (1u << 19) /* bytes of one item */
+#define PQE__AUDIT_ROW_MAX 8192u  /* bytes of one sealed entry */
+
+/** *bytes is allocated (free()), NULL with *len 0 where there is no such item. */
+pqe_status pqe__state_get(pqe__store *store, pqe__state_item item, uint8_t **bytes, size_t *len, pqe_error *err);
+pqe_status pqe__state_put(pqe__store *store, pqe__state_item item, const uint8_t *bytes, size_t len, pqe_error *err);
+pqe_status pqe__state_delete(pqe__store *store, pqe__state_item item, pqe_error *err);
+/** `buf` has PQE__AUDIT_ROW_MAX bytes. PQE_E_TAMPERED if the entry is missing or malformed. */
+pqe_status pqe__audit_get(pqe__store *store, uint64_t seq, uint8_t *buf, size_t *len, pqe_error *err);
+/** PQE_E_TAMPERED if there is one of that number. */
+pqe_status pqe__audit_put(pqe__store *store, uint64_t seq, const uint8_t *bytes, size_t len, pqe_error *err);
+/** Replaces the bytes of an entry. */
+pqe_status pqe__audit_update(pqe__store *store, uint64_t seq, const uint8_t *bytes, size_t len, pqe_error *err);
+/** Removes entries up to and including `seq`. */
+pqe_status pqe__audit_drop(pqe__store *store, uint64_t seq, pqe_error *err);
+pqe_status pqe__audit_drop_all(pqe__store *store, pqe_error *err);
+pqe_status pqe__audit_count(pqe__store *store, uint64_t *count, pqe_error *err);
+
+/* ---- spools: what the audit log will take in with its next entry ---- */
+
+#define PQE__SPOOL_MAX (256u << 10)
+
+/** A locked file `spool-<name>`, which is appended to without a sync; safe without a transaction. */
+typedef struct pqe__spool {
+    int fd; /* -1: not open */
+    uint8_t name[PQE__ID_SIZE];
+    uint8_t *bytes; /* its content; free by pqe__spool_close() */
+    size_t len;
+} pqe__spool;
+
+/** Opens, locks and reads. `create` false: *missing is set where there is none (then PQE_OK). PQE_E_BUSY if another
+ *  process holds the lock for longer than `wait_ms`, PQE_E_UNAVAILABLE for a vault in memory, PQE_E_TAMPERED if it is no
+ *  file of ours. */
+pqe_status pqe__spool_open(pqe__store *store, const uint8_t name[PQE__ID_SIZE], bool create, uint32_t wait_ms,
+                           pqe__spool *out, bool *missing, pqe_error *err);
+/** Cuts the file to `keep` bytes and appends. */
+pqe_status pqe__spool_append(pqe__spool *spool, size_t keep, const uint8_t *bytes, size_t len, pqe_error *err);
+/** Releases the lock; `remove` removes the file first. */
+void pqe__spool_close(pqe__store *store, pqe__spool *spool, bool remove);
+/** Removes a spool that nobody will take in any more, if it is there. */
+void pqe__spool_remove(pqe__store *store, const uint8_t name[PQE__ID_SIZE]);
 
 /* ---- body files ---- */
 

@@ -2,8 +2,11 @@
 /* Hexadecimal, UTF-8 validation, time stamps. */
 #include "util/text.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 void
 pqe__hex_encode(const uint8_t *data, size_t len, char *out)
@@ -112,6 +115,35 @@ int64_t
 pqe__walltime(void)
 {
     return (int64_t)time(NULL);
+}
+
+int64_t
+pqe__walltime_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+void
+pqe__boot_id(uint8_t out[16])
+{
+    static const size_t groups[] = {4, 2, 2, 2, 6};
+    char text[37] = "";
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    size_t at = 0, byte = 0;
+    bool ok = fd >= 0 && read(fd, text, 36) == 36;
+
+    if (fd >= 0)
+        close(fd);
+    for (size_t i = 0; i < sizeof groups / sizeof groups[0] && ok; i++) {
+        ok = pqe__hex_decode(text + at, groups[i], out + byte);
+        byte += groups[i];
+        at += 2 * groups[i] + 1;
+    }
+    if (!ok)
+        memset(out, 0, 16);
 }
 
 bool

@@ -23,6 +23,10 @@ bool pqe__utf8_valid(const char *text, size_t len);
 uint64_t pqe__boottime_ns(void);
 /** Seconds since 1970, UTC. */
 int64_t pqe__walltime(void);
+/** The same in milliseconds. */
+int64_t pqe__walltime_ms(void);
+/** The kernel's id of the running boot; zeros where it gives none. */
+void pqe__boot_id(uint8_t out[16]);
 /** "2026-01-31T23:59:59Z"; 21 bytes with NUL. False if the year has not four digits. */
 bool pqe__time_format(int64_t unix_seconds, char out[21]);
 

@@ -24,6 +24,13 @@ copy_text(char **at, pqe__text text)
     return start;
 }
 
+void
+pqe__id_text(const uint8_t id[PQE__ID_SIZE], char out[PQE_ARTIFACT_ID_SIZE])
+{
+    memcpy(out, PQE__ARTIFACT_ID_PREFIX, sizeof PQE__ARTIFACT_ID_PREFIX);
+    pqe__hex_encode(id, PQE__ID_SIZE, out + sizeof PQE__ARTIFACT_ID_PREFIX - 1);
+}
+
 pqe_status
 pqe__artifact_new(const pqe__found *found, pqe_artifact **out, pqe_error *err)
 {
@@ -40,8 +47,7 @@ pqe__artifact_new(const pqe__found *found, pqe_artifact **out, pqe_error *err)
     b->size = size;
     a = &b->artifact;
     at = b->strings;
-    memcpy(a->artifact_id, PQE__ARTIFACT_ID_PREFIX, sizeof PQE__ARTIFACT_ID_PREFIX);
-    pqe__hex_encode(r->artifact_id, PQE__ID_SIZE, a->artifact_id + sizeof PQE__ARTIFACT_ID_PREFIX - 1);
+    pqe__id_text(r->artifact_id, a->artifact_id);
     a->name = copy_text(&at, r->name);
     a->kind = r->kind;
     a->version = copy_text(&at, r->version);

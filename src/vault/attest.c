@@ -160,11 +160,29 @@ state_and_sign(pqe_vault *vault, const pqe_attest_opts *o, const pqe_artifact *a
     return status;
 }
 
+static void
+log_attest(pqe_vault *vault, const pqe_reader *reader, const char *name_or_id, pqe_status status,
+           const pqe_error *error)
+{
+    const pqe_artifact *artifact = pqe_reader_artifact(reader);
+    pqe__event event = {.op = PQE_AUDIT_ATTEST, .success = true};
+
+    if (status != PQE_OK || artifact == NULL) {
+        pqe__audit_note_artifact(vault, PQE_AUDIT_ATTEST, status, NULL, name_or_id, error);
+        return;
+    }
+    event.kind = artifact->kind;
+    event.artifact_id = (pqe__text){artifact->artifact_id, strlen(artifact->artifact_id)};
+    event.name = (pqe__text){artifact->name, strlen(artifact->name)};
+    pqe__audit_note(vault, &event);
+}
+
 pqe_status
 pqe_attest(pqe_vault *vault, const char *name_or_id, const pqe_attest_opts *opts, pqe_attestation **out, pqe_error *err)
 {
     pqe_attest_opts o;
     pqe_reader *reader = NULL;
+    pqe_error inner = {0};
     uint64_t bytes;
     pqe_status status;
 
@@ -176,15 +194,20 @@ pqe_attest(pqe_vault *vault, const char *name_or_id, const pqe_attest_opts *opts
         status = read_opts(opts, &o, err);
     if (status == PQE_OK)
         status = check_texts(&o, err);
-    /* The reader stays on one version of the artifact, whatever happens to its name meanwhile. */
+    if (status != PQE_OK)
+        return status;
+    /* The reader stays on one version of the artifact, whatever happens to its name meanwhile. No content leaves: the
+       access policy is not asked. */
+    status = pqe__reader_open_check(vault, name_or_id, &reader, &inner);
     if (status == PQE_OK)
-        status = pqe_reader_open(vault, name_or_id, &reader, err);
-    if (status == PQE_OK)
-        status = check_provenance(pqe_reader_artifact(reader), err);
+        status = check_provenance(pqe_reader_artifact(reader), &inner);
     if (status == PQE_OK && !o.trust_record)
-        status = pqe__reader_check_hash(reader, &bytes, err);
+        status = pqe__reader_check_hash(reader, &bytes, &inner);
     if (status == PQE_OK)
-        status = state_and_sign(vault, &o, pqe_reader_artifact(reader), out, err);
+        status = state_and_sign(vault, &o, pqe_reader_artifact(reader), out, &inner);
+    log_attest(vault, reader, name_or_id, status, &inner);
     pqe_reader_close(&reader);
+    if (status != PQE_OK)
+        pqe__set_error(err, status, inner.origin, inner.native, "%s", inner.message);
     return status;
 }

@@ -103,8 +103,10 @@ fill_store(pqe_vault *vault, pqe__session *session, const uint8_t *state, size_t
         memcpy(head.vault_id, keys->vault_id, PQE__ID_SIZE);
         memcpy(head.device_digest, keys->device_digest, PQE__DIGEST_SIZE);
         memcpy(head.root_key_id, keys->root_key_id, PQE__ID_SIZE);
-        status = pqe__head_write(vault->store, keys, &head, &session->priv, err);
+        status = pqe__audit_create(vault->store, keys, &session->priv, err);
     }
+    if (status == PQE_OK)
+        status = pqe__head_write(vault->store, keys, &head, &session->priv, err);
     if (status == PQE_OK)
         return pqe__store_commit(vault->store, err);
     pqe__store_rollback(vault->store);
@@ -167,6 +169,7 @@ pqe__vault_create(pqe_vault *vault, const pqe_vault_opts *o, pqe_error *err)
     }
     if (status == PQE_OK) {
         pqe__session_start(vault, session, PQE_DEFAULT_TTL_SECONDS);
+        pqe__session_note_start(vault, 0);
         return PQE_OK;
     }
     pqe__session_free(vault->backend, &session);

@@ -69,11 +69,15 @@ pqe__retired_settle(pqe_vault *vault, const pqe__found *old, pqe__body_file *fre
 static pqe_status
 remove_artifact(pqe__txn *txn, pqe__found *old, pqe_error *err)
 {
+    static const char damaged[] = "its record was damaged";
     const pqe__keys *keys = txn->vault->session->keys;
     uint8_t tag[PQE__TAG_KEY_SIZE];
+    char id[PQE_ARTIFACT_ID_SIZE];
+    pqe__event event = pqe__event_of(PQE_AUDIT_DELETE, old->damaged ? NULL : &old->record, id);
     pqe_status status;
 
     if (old->damaged) {
+        event.details = (pqe__text){damaged, sizeof damaged - 1};
         status = pqe__damaged_retire(txn, old, err);
     } else {
         status = pqe__tag_of(keys, PQE__ENTRY_NAME, old->record.name.data, old->record.name.len, tag, err);
@@ -82,6 +86,8 @@ remove_artifact(pqe__txn *txn, pqe__found *old, pqe_error *err)
         if (status == PQE_OK)
             status = pqe__artifact_retire(txn, old, err);
     }
+    if (status == PQE_OK)
+        status = pqe__audit_append(txn, &event, err);
     if (status != PQE_OK)
         return status;
     txn->head.artifact_count--;
@@ -92,17 +98,18 @@ static pqe_status
 delete_once(pqe_vault *vault, const char *name_or_id, pqe_error *err)
 {
     pqe__found old = {0};
+    pqe_error inner = {0};
     bool known = true;
     pqe__txn txn;
     pqe_status status = pqe__txn_begin(vault, true, &txn, err);
 
     if (status != PQE_OK)
         return status;
-    status = pqe__find_to_remove(&txn, name_or_id, &old, err);
+    status = pqe__find_to_remove(&txn, name_or_id, &old, &inner);
     if (status == PQE_OK)
-        status = remove_artifact(&txn, &old, err);
+        status = remove_artifact(&txn, &old, &inner);
     if (status == PQE_OK)
-        status = pqe__txn_commit(&txn, &known, err);
+        status = pqe__txn_commit(&txn, &known, &inner);
     else
         pqe__txn_abort(&txn);
     if (status != PQE_OK && known && old.row.allocation != NULL && !old.row.is_inline) {
@@ -115,6 +122,11 @@ delete_once(pqe_vault *vault, const char *name_or_id, pqe_error *err)
         pthread_mutex_lock(&vault->db_lock);
         pqe__store_checkpoint(vault->store);
         pthread_mutex_unlock(&vault->db_lock);
+    }
+    if (status != PQE_OK) {
+        pqe__audit_note_artifact(vault, PQE_AUDIT_DELETE, status, old.row.allocation != NULL ? &old.record : NULL,
+                                 name_or_id, &inner);
+        pqe__set_error(err, status, inner.origin, inner.native, "%s", inner.message);
     }
     pqe__found_free(&old);
     return status;

@@ -3,6 +3,8 @@
 #include "vault/internal.h"
 
 #include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -21,6 +23,8 @@ struct pqe_reader {
     uint8_t *inline_body;
     size_t inline_len;
     uint64_t position;
+    bool exempt;      /* the library's own: not logged */
+    atomic_bool hurt; /* that reading failed is in the log */
 };
 
 static pqe_status
@@ -111,33 +115,72 @@ open_body(pqe__txn *txn, pqe_reader *r, pqe__found *f, bool *missing, pqe_error 
     return status;
 }
 
+/* The policy is asked before the key is unwrapped; a use that counts is durable before the reader is handed out. */
 static pqe_status
-try_open(pqe_vault *vault, const char *name_or_id, pqe_reader *r, bool *missing, pqe_error *err)
+open_found(pqe__txn *txn, pqe__found *f, pqe__access *access, pqe_reader *r, bool *missing, pqe_error *err)
+{
+    pqe_status status = pqe__access_decide(txn, f, access, err);
+
+    if (status != PQE_OK || access->step != PQE__STEP_GO)
+        return status;
+    status = open_body(txn, r, f, missing, err);
+    if (status != PQE_OK || *missing)
+        return status;
+    status = pqe__artifact_new(f, &r->artifact, err);
+    if (status == PQE_OK && txn->write)
+        status = pqe__access_count(txn, f, access, err);
+    if (status == PQE_OK)
+        pqe__handle_add(txn->vault, &r->handle);
+    return status;
+}
+
+static pqe_status
+try_open(pqe_vault *vault, const char *name_or_id, pqe__access *access, pqe_reader *r, bool *missing, pqe_error *err)
 {
     pqe__found f = {0};
+    bool known;
     pqe__txn txn;
     pqe_status status;
 
     *missing = false;
-    if ((status = pqe__txn_begin(vault, false, &txn, err)) != PQE_OK)
+    if ((status = pqe__txn_begin(vault, access->counting, &txn, err)) != PQE_OK)
         return status;
     status = pqe__find(&txn, name_or_id, true, &f, err);
     if (status == PQE_OK)
-        status = open_body(&txn, r, &f, missing, err);
-    if (status == PQE_OK && !*missing)
-        status = pqe__artifact_new(&f, &r->artifact, err);
-    if (status == PQE_OK && !*missing)
-        pqe__handle_add(vault, &r->handle);
+        status = open_found(&txn, &f, access, r, missing, err);
     pqe__found_free(&f);
-    pqe__txn_abort(&txn); /* nothing was written: ends the read transaction */
+    if (status == PQE_OK && txn.write && access->step == PQE__STEP_GO && !*missing && txn.tail_changed)
+        return pqe__txn_commit(&txn, &known, err);
+    pqe__txn_abort(&txn); /* nothing was written: ends the transaction */
     return status;
 }
 
-pqe_status
-pqe_reader_open(pqe_vault *vault, const char *name_or_id, pqe_reader **out, pqe_error *err)
+static pqe_status
+open_by_steps(pqe_vault *vault, const char *name_or_id, pqe__access *access, pqe_reader *r, pqe_error *err)
 {
-    pqe_reader *r;
     bool missing = true;
+    pqe_status status = PQE_OK;
+
+    for (int i = 0; i < RACE_TRIES && status == PQE_OK; i++) {
+        status = try_open(vault, name_or_id, access, r, &missing, err);
+        if (status == PQE_OK && access->step == PQE__STEP_ASK)
+            status = pqe__access_ask(vault, access, err);
+        else if (status == PQE_OK && access->step == PQE__STEP_GO && !missing)
+            return PQE_OK;
+    }
+    if (status == PQE_OK && missing)
+        status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, ENOENT, "the body's file is missing");
+    else if (status == PQE_OK)
+        status = pqe__fail(err, PQE_E_BUSY, PQE_ORIGIN_INDEX, 0, "the artifact or its policy changes all the time");
+    return status;
+}
+
+static pqe_status
+open_reader(pqe_vault *vault, const char *name_or_id, bool exempt, pqe_reader **out, pqe_error *err)
+{
+    pqe__access access = {.exempt = exempt};
+    pqe_error inner = {0};
+    pqe_reader *r;
     pqe_status status = pqe__check_name(name_or_id, err);
 
     if (out == NULL)
@@ -149,14 +192,28 @@ pqe_reader_open(pqe_vault *vault, const char *name_or_id, pqe_reader **out, pqe_
         return pqe__fail_nomem(err);
     r->fd = -1;
     r->handle.drop_keys = reader_drop_keys;
-    for (int i = 0; i < RACE_TRIES && missing && status == PQE_OK; i++)
-        status = try_open(vault, name_or_id, r, &missing, err);
-    if (status == PQE_OK && missing)
-        status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, ENOENT, "the body's file is missing");
+    r->exempt = exempt;
+    status = open_by_steps(vault, name_or_id, &access, r, &inner);
     if (status != PQE_OK)
         pqe_reader_close(&r);
+    pqe__access_log(vault, &access, name_or_id, status, &inner);
+    pqe__wipe(&access, sizeof access);
+    if (status != PQE_OK)
+        pqe__set_error(err, status, inner.origin, inner.native, "%s", inner.message);
     *out = r;
     return status;
+}
+
+pqe_status
+pqe_reader_open(pqe_vault *vault, const char *name_or_id, pqe_reader **out, pqe_error *err)
+{
+    return open_reader(vault, name_or_id, false, out, err);
+}
+
+pqe_status
+pqe__reader_open_check(pqe_vault *vault, const char *name_or_id, pqe_reader **out, pqe_error *err)
+{
+    return open_reader(vault, name_or_id, true, out, err);
 }
 
 const pqe_artifact *
@@ -180,11 +237,29 @@ reader_enter(pqe_reader *r, pqe_error *err)
     return pqe__locked(err); /* unlocked again, but in another session than the reader's */
 }
 
+/* That content turned out to be damaged is worth an entry, once a reader. */
+static void
+log_damage(pqe_reader *r, pqe_status status, const pqe_error *error)
+{
+    char details[320];
+    int n;
+    pqe__event event = {.op = PQE_AUDIT_GET, .kind = r->artifact->kind};
+
+    if (r->exempt || status != PQE_E_DECRYPTION || atomic_exchange(&r->hurt, true))
+        return;
+    n = snprintf(details, sizeof details, "%s: %s", pqe_status_name(status), error->message);
+    event.details = (pqe__text){details, n > 0 ? (size_t)n : 0};
+    event.artifact_id = (pqe__text){r->artifact->artifact_id, strlen(r->artifact->artifact_id)};
+    event.name = (pqe__text){r->artifact->name, strlen(r->artifact->name)};
+    pqe__audit_note(r->handle.vault, &event);
+}
+
 pqe_status
 pqe_reader_read_at(pqe_reader *reader, uint64_t offset, void *buf, size_t capacity, size_t *len, pqe_error *err)
 {
     uint8_t *p = buf;
     size_t done = 0;
+    pqe_error inner = {0};
     pqe_status status = PQE_OK;
 
     if (len != NULL)
@@ -193,18 +268,21 @@ pqe_reader_read_at(pqe_reader *reader, uint64_t offset, void *buf, size_t capaci
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "reader, buffer and length are required");
     do { /* also at capacity 0: a locked vault says so */
         size_t n = capacity - done < SLICE ? capacity - done : SLICE, got = 0;
-        if ((status = reader_enter(reader, err)) != PQE_OK)
+        if ((status = reader_enter(reader, &inner)) != PQE_OK)
             break;
-        status = pqe__body_reader_read_at(reader->body, offset + done, p + done, n, &got, err);
+        status = pqe__body_reader_read_at(reader->body, offset + done, p + done, n, &got, &inner);
         pqe__session_leave(reader->handle.vault);
         done += got;
         if (got < n)
             break;
     } while (status == PQE_OK && done < capacity);
-    if (status != PQE_OK)
-        pqe__wipe(buf, capacity);
-    else
+    if (status == PQE_OK) {
         *len = done;
+        return PQE_OK;
+    }
+    pqe__wipe(buf, capacity);
+    log_damage(reader, status, &inner);
+    pqe__set_error(err, status, inner.origin, inner.native, "%s", inner.message);
     return status;
 }
 

@@ -8,6 +8,7 @@
  *             for reading, ending a session or replacing keys for writing. Held briefly, never across a wait for
  *             another process, so that expiry is prompt.
  *   list_lock mutex: the list of open readers and writers
+ *   log_lock  mutex: audit entries not yet written, and the caller's name
  */
 #ifndef PQE_VAULT_INTERNAL_H
 #define PQE_VAULT_INTERNAL_H
@@ -16,10 +17,12 @@
 #include <stdatomic.h>
 
 #include "attest/attest.h"
+#include "audit/audit.h"
 #include "backend/registry.h"
 #include "body/body.h"
 #include "crypto/crypto.h"
 #include "format/format.h"
+#include "policy/policy.h"
 #include "store/store.h"
 #include "util/opts.h"
 #include "util/secmem.h"
@@ -46,7 +49,7 @@ typedef struct pqe__keys {
     uint8_t root_key_id[PQE__ID_SIZE];
     pqe__kem_key *vault_key;
     pqe__secrets *secret; /* locked memory */
-    pqe__aead *head_aead, *index_aead;
+    pqe__aead *head_aead, *index_aead, *audit_aead;
     size_t wrap_count, wrap_next;
     uint8_t wrap_id[PQE__WRAP_CACHE][PQE__ID_SIZE];
 } pqe__keys;
@@ -59,7 +62,11 @@ typedef struct pqe__session {
     bool has_write_key;
     uint8_t write_key_id[PQE__ID_SIZE];
     uint64_t generation; /* the highest seen: an older one is a rollback under our feet */
-    size_t head_len;     /* the head last verified, to skip verifying the same bytes again */
+    uint64_t audit_seq;  /* the same of the audit log */
+    bool policy_known;   /* `policy` is the one whose digest this is */
+    uint8_t policy_digest[PQE__DIGEST_SIZE];
+    pqe__policy policy;
+    size_t head_len; /* the head last verified, to skip verifying the same bytes again */
     uint8_t head_bytes[PQE__HEAD_MAX];
 } pqe__session;
 
@@ -71,6 +78,15 @@ typedef struct pqe__handle {
     void (*drop_keys)(struct pqe__handle *handle); /* called with key_lock held for writing */
 } pqe__handle;
 
+#define PQE__SALTS 32u
+
+/** An audit entry that is not written yet, as encoded. */
+typedef struct pqe__pending {
+    struct pqe__pending *next;
+    size_t len;
+    uint8_t body[];
+} pqe__pending;
+
 struct pqe_vault {
     pid_t owner;
     pqe_backend *backend;
@@ -79,12 +95,20 @@ struct pqe_vault {
     pthread_rwlock_t key_lock;
     pqe__session *session; /* NULL: locked */
     uint64_t generation;   /* the highest that sessions before this one have seen */
+    uint64_t audit_seq;    /* the same of the audit log */
     atomic_uint lockers;   /* calls that are about to end the session */
     void *stale_key;       /* a backend's key that could not be detached yet because the backend was busy */
     atomic_uint pins;      /* calls that use the backend's key of this or an ended session without key_lock */
     pthread_mutex_t list_lock;
     pqe__handle *handles;
-    pqe_vault *watch_next; /* the watcher's list */
+    pthread_mutex_t log_lock;
+    pqe__pending *pending; /* oldest first */
+    size_t pending_count;
+    bool end_noted; /* that the running session ends */
+    size_t salts_left;
+    uint8_t salts[PQE__SALTS][PQE__AUDIT_SALT_SIZE]; /* of entries to come */
+    char *caller;                                    /* NULL: nobody in particular */
+    pqe_vault *watch_next;                           /* the watcher's list */
     bool watched;
 };
 
@@ -126,6 +150,9 @@ void pqe__session_end(pqe_vault *vault);
 /** Installs a session (consumed) and has the watcher end it. */
 void pqe__session_start(pqe_vault *vault, pqe__session *session, uint32_t ttl_seconds);
 void pqe__session_free(pqe_backend *backend, pqe__session **session);
+/** Notes for the audit log that a session began, or that the running one ends. */
+void pqe__session_note_start(pqe_vault *vault, uint32_t ttl_seconds);
+void pqe__session_note_end(pqe_vault *vault, bool closing);
 
 pqe_status pqe__keys_new(pqe__keys **out, pqe_error *err);
 void pqe__keys_free(pqe__keys **keys);
@@ -154,6 +181,14 @@ typedef struct pqe__txn {
     bool write;
     bool keys_held;
     pqe__head head;
+    pqe__head_private priv; /* what the next head says; the session's own copy changes with the commit */
+    /* The audit log in this transaction: audit.c. */
+    bool tail_known, tail_changed, taken_in;
+    pqe__tail tail;
+    const pqe__keys *log_keys; /* under which the log is sealed; NULL: the session's */
+    bool has_spool;
+    pqe__spool spool;   /* taken in, removed when that is durable */
+    pqe__pending *took; /* entries from memory that this transaction writes */
 } pqe__txn;
 
 /** Takes db_lock, starts a transaction, enters the session and verifies the head. Undone by one of the two below. */
@@ -303,8 +338,114 @@ void pqe__retired_settle(pqe_vault *vault, const pqe__found *old, pqe__body_file
 /** Reads to the end and computes the content hash; PQE_E_TAMPERED if it is not the recorded one. */
 pqe_status pqe__reader_check_hash(pqe_reader *reader, uint64_t *bytes, pqe_error *err);
 
+/* ---- get.c ---- */
+
+/** Opens for the library's own checks: no content leaves, the policy is not asked and nothing is logged. */
+pqe_status pqe__reader_open_check(pqe_vault *vault, const char *name_or_id, pqe_reader **out, pqe_error *err);
+
+/* ---- policy.c ---- */
+
+/** The policy in force: the stored one, checked against the head. Valid until the transaction ends. */
+pqe_status pqe__policy_get(pqe__txn *txn, const pqe__policy **out, pqe_error *err);
+/** Seals it under other keys. */
+pqe_status pqe__policy_reseal(pqe__txn *txn, const pqe__keys *fresh, pqe_error *err);
+/** The stored policy agrees with the head, and there is one only if the head says so. */
+pqe_status pqe__policy_check(pqe__txn *txn, pqe_error *err);
+
+/* ---- access.c ---- */
+
+typedef enum pqe__step {
+    PQE__STEP_GO,    /**< open it */
+    PQE__STEP_COUNT, /**< again in a write transaction */
+    PQE__STEP_ASK    /**< ask for presence outside the transaction, then again */
+} pqe__step;
+
+/** One opening of an artifact, over as many transactions as it takes. Zeroed at first. */
+typedef struct pqe__access {
+    bool exempt;   /* the library's own checks */
+    bool counting; /* this attempt is in a write transaction */
+    pqe__step step;
+    bool present; /* somebody agreed, to this artifact under this policy */
+    uint8_t present_id[PQE__ID_SIZE], present_policy[PQE__DIGEST_SIZE];
+    /* What was found, for the log. */
+    bool found;
+    pqe_kind kind;
+    char artifact_id[PQE_ARTIFACT_ID_SIZE];
+    char name[PQE_NAME_MAX + 1];
+} pqe__access;
+
+/** What the policy says: *access.step, or PQE_E_POLICY. Before any key of the artifact is touched. */
+pqe_status pqe__access_decide(pqe__txn *txn, const pqe__found *found, pqe__access *access, pqe_error *err);
+/** Asks the person through the backend. No lock is held but key_lock, for reading. */
+pqe_status pqe__access_ask(pqe_vault *vault, pqe__access *access, pqe_error *err);
+/** Counts the use and logs it, in the write transaction that decided. */
+pqe_status pqe__access_count(pqe__txn *txn, const pqe__found *found, const pqe__access *access, pqe_error *err);
+/** Logs how it ended, if that is not in the log yet. `name_or_id` is what was asked for. */
+void pqe__access_log(pqe_vault *vault, const pqe__access *access, const char *name_or_id, pqe_status status,
+                     const pqe_error *error);
+
+/** The use counts, checked against the log's tail; empty if there are none. */
+pqe_status pqe__uses_load(pqe__txn *txn, pqe__uses *out, pqe_error *err);
+pqe_status pqe__uses_store(pqe__txn *txn, const pqe__uses *uses, pqe_error *err);
+/** For counts that cannot be trusted: every limited subject has used up its limit. */
+pqe_status pqe__uses_exhaust(pqe__txn *txn, pqe_error *err);
+
+/* ---- audit.c ---- */
+
+/** Bytes of sealed entries that are kept; tests lower it. */
+extern uint64_t pqe__audit_cap;
+
+/** The first tail of a new vault; priv->audit says so. In the transaction that makes the vault. */
+pqe_status pqe__audit_create(pqe__store *store, const pqe__keys *keys, pqe__head_private *priv, pqe_error *err);
+/** Reads txn->tail and checks it against the head, once a transaction. */
+pqe_status pqe__audit_load(pqe__txn *txn, pqe_error *err);
+/** Takes in the spool and what this process has in memory. In a write transaction. */
+pqe_status pqe__audit_take_in(pqe__txn *txn, pqe_error *err);
+/** Appends an entry (time, salt and caller are filled in) after what pqe__audit_take_in() finds. */
+pqe_status pqe__audit_append(pqe__txn *txn, const pqe__event *event, pqe_error *err);
+/** AAD of a spool's `index`-th group. */
+size_t pqe__spool_aad(uint8_t out[PQE__LABEL_MAX], const pqe__keys *keys, const uint8_t name[PQE__ID_SIZE],
+                      uint32_t index);
+/** Writes the tail. The last thing before the commit. */
+pqe_status pqe__audit_seal(pqe__txn *txn, pqe_error *err);
+/** After the commit, or instead of it: releases the spool and the entries from memory. */
+void pqe__audit_done(pqe__txn *txn, bool committed);
+/** Puts the chain's end into txn->priv. */
+pqe_status pqe__audit_to_head(pqe__txn *txn, pqe_error *err);
+/** Seals entries, tail and use counts under other keys. */
+pqe_status pqe__audit_reseal(pqe__txn *txn, const pqe__keys *fresh, pqe_error *err);
+/** Reads, opens and decodes one entry; `body` has PQE__AUDIT_BODY_MAX bytes and holds its texts. */
+pqe_status pqe__audit_fetch(pqe__txn *txn, uint64_t seq, uint8_t *body, size_t *len, pqe__event *event, pqe_error *err);
+/** Recomputes the chain; `against` may be NULL. */
+pqe_status pqe__audit_check(pqe__txn *txn, const pqe__checkpoint *against, pqe_error *err);
+
+/* ---- audit_note.c ---- */
+
+/** Notes an entry in memory, and writes what is there when it is much. Nothing where the vault is locked or cannot be
+ *  written. db_lock is not held. */
+void pqe__audit_note(pqe_vault *vault, const pqe__event *event);
+/** The same for the usual case. `subject` may be NULL. */
+void pqe__audit_note_artifact(pqe_vault *vault, pqe_audit_op op, pqe_status status, const pqe__record *subject,
+                              const char *name_or_id, const pqe_error *error);
+/** An event about an artifact. `id` has room for its text. */
+pqe__event pqe__event_of(pqe_audit_op op, const pqe__record *record, char id[PQE_ARTIFACT_ID_SIZE]);
+/** Fills in time, salt and caller, and encodes. */
+pqe_status pqe__audit_encode(pqe_vault *vault, const pqe__event *event, uint8_t body[PQE__AUDIT_BODY_MAX], size_t *len,
+                             pqe_error *err);
+/** Notes that the session ends, and writes to the spool what is in memory: at once or not at all, unless the vault is
+ *  being closed, when nobody waits. */
+void pqe__audit_note_end(pqe_vault *vault, bool closing);
+/** The same for a session that is being ended, by whoever holds key_lock for writing: without waiting for anybody. Then
+ *  drops what is left. */
+void pqe__audit_flush_last(pqe_vault *vault);
+/** Adds to the unsealed list. db_lock is held, no transaction runs. */
+void pqe__audit_unlock_failed(pqe_vault *vault, pqe_status status);
+void pqe__pending_free(pqe__pending *list);
+
 /* ---- artifact.c ---- */
 
+/** "urn:pqc-enclave-art:" and the id. */
+void pqe__id_text(const uint8_t id[PQE__ID_SIZE], char out[PQE_ARTIFACT_ID_SIZE]);
 pqe_status pqe__artifact_new(const pqe__found *found, pqe_artifact **out, pqe_error *err);
 
 #endif

@@ -21,6 +21,7 @@ pqe__vault_alloc(pqe_backend *backend, pqe_vault **out, pqe_error *err)
     v->backend = backend;
     pthread_mutex_init(&v->db_lock, NULL);
     pthread_mutex_init(&v->list_lock, NULL);
+    pthread_mutex_init(&v->log_lock, NULL);
     /* A stream of readers must not keep expiry from its turn. */
     pthread_rwlockattr_init(&attr);
     pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
@@ -80,7 +81,10 @@ pqe_vault_open(const pqe_vault_opts *opts, pqe_vault **out, pqe_error *err)
     *out = NULL;
     if ((status = read_opts(opts, &o, err)) != PQE_OK || (status = pqe__vault_alloc(o.backend, &vault, err)) != PQE_OK)
         return status;
-    if (o.create) {
+    status = pqe_vault_set_caller(vault, o.caller, err);
+    if (status != PQE_OK) {
+        ;
+    } else if (o.create) {
         status = pqe__vault_create(vault, &o, err);
     } else {
         status = pqe__store_open(o.dir, o.read_only, o.busy_timeout_ms, &vault->store, err);
@@ -91,6 +95,31 @@ pqe_vault_open(const pqe_vault_opts *opts, pqe_vault **out, pqe_error *err)
         pqe_vault_close(&vault);
     *out = vault;
     return status;
+}
+
+pqe_status
+pqe_vault_set_caller(pqe_vault *vault, const char *bundle_id, pqe_error *err)
+{
+    char *copy = NULL, *old;
+    pqe_status status = pqe__vault_usable(vault, err);
+
+    if (status != PQE_OK)
+        return status;
+    if (bundle_id != NULL) {
+        size_t len = strnlen(bundle_id, PQE_FIELD_MAX + 1);
+        if (len > PQE_FIELD_MAX)
+            return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_API, 0, "the caller is longer than %d bytes", PQE_FIELD_MAX);
+        if (len == 0 || !pqe__utf8_valid(bundle_id, len))
+            return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the caller is empty or not valid UTF-8");
+        if ((copy = strdup(bundle_id)) == NULL)
+            return pqe__fail_nomem(err);
+    }
+    pthread_mutex_lock(&vault->log_lock);
+    old = vault->caller;
+    vault->caller = copy;
+    pthread_mutex_unlock(&vault->log_lock);
+    free(old);
+    return PQE_OK;
 }
 
 /* Readers and writers that outlive the vault have lost their keys; from now on they say locked. */
@@ -116,10 +145,15 @@ pqe_vault_close(pqe_vault **vault)
         pqe__store_abandon(&v->store);
         return;
     }
+    if (v->store != NULL)
+        pqe__session_note_end(v, true);
     pqe__watcher_remove(v);
     pqe__session_end(v);
     orphan_handles(v);
     pqe__store_close(&v->store);
+    pqe__pending_free(v->pending);
+    free(v->caller);
+    pthread_mutex_destroy(&v->log_lock);
     pthread_rwlock_destroy(&v->key_lock);
     pthread_mutex_destroy(&v->list_lock);
     pthread_mutex_destroy(&v->db_lock);

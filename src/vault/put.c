@@ -329,6 +329,18 @@ insert_row(pqe__txn *txn, pqe_writer *w, pqe__found *fresh, pqe_error *err)
 }
 
 static pqe_status
+log_put(pqe__txn *txn, const pqe__record *record, bool replaces, pqe_error *err)
+{
+    static const char text[] = "replaces what had the name";
+    char id[PQE_ARTIFACT_ID_SIZE];
+    pqe__event event = pqe__event_of(PQE_AUDIT_PUT, record, id);
+
+    if (replaces)
+        event.details = (pqe__text){text, sizeof text - 1};
+    return pqe__audit_append(txn, &event, err);
+}
+
+static pqe_status
 change_index(pqe__txn *txn, pqe_writer *w, pqe__found *old, bool *replaces, pqe__found *fresh, pqe_error *err)
 {
     pqe_status status = ensure_write_key(txn, err);
@@ -341,6 +353,8 @@ change_index(pqe__txn *txn, pqe_writer *w, pqe__found *old, bool *replaces, pqe_
         status = insert_row(txn, w, fresh, err);
     if (status == PQE_OK && *replaces && !old->damaged)
         status = pqe__artifact_retire(txn, old, err);
+    if (status == PQE_OK)
+        status = log_put(txn, &w->record, *replaces, err);
     if (status != PQE_OK)
         return status;
     txn->head.artifact_count += *replaces ? 0 : 1;
@@ -399,10 +413,18 @@ commit_put(pqe_writer *w, pqe_artifact **out, pqe_error *err)
     return status;
 }
 
+static void
+log_failure(pqe_writer *w, pqe_status status, const pqe_error *error)
+{
+    if (pqe__handle_usable(&w->handle, NULL) == PQE_OK)
+        pqe__audit_note_artifact(w->handle.vault, PQE_AUDIT_PUT, status, &w->record, NULL, error);
+}
+
 pqe_status
 pqe_writer_finish(pqe_writer **writer, pqe_artifact **out, pqe_error *err)
 {
     pqe_writer *w;
+    pqe_error inner = {0};
     pqe_status status;
 
     if (out != NULL)
@@ -412,10 +434,14 @@ pqe_writer_finish(pqe_writer **writer, pqe_artifact **out, pqe_error *err)
     w = *writer;
     *writer = NULL;
     status = w->failed
-                 ? pqe__fail(err, PQE_E_STATE, PQE_ORIGIN_API, 0, "the writer has failed before; nothing is stored")
-                 : finish_body(w, err);
+                 ? pqe__fail(&inner, PQE_E_STATE, PQE_ORIGIN_API, 0, "the writer has failed before; nothing is stored")
+                 : finish_body(w, &inner);
     if (status == PQE_OK)
-        status = commit_put(w, out, err);
+        status = commit_put(w, out, &inner);
+    if (status != PQE_OK) {
+        log_failure(w, status, &inner);
+        pqe__set_error(err, status, inner.origin, inner.native, "%s", inner.message);
+    }
     writer_free(w);
     return status;
 }

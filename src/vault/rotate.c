@@ -5,6 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TEXT(s)                                                                                                        \
+    {                                                                                                                  \
+        s, sizeof(s) - 1                                                                                               \
+    }
+
 /* ---- what is to be re-sealed ---- */
 
 static pqe_status
@@ -188,6 +193,9 @@ prepare_keys(const pqe__keys *old, bool new_root, pqe__keys **out, pqe_error *er
 static pqe_status
 rotate_in(pqe__txn *txn, pqe__keys *fresh, bool new_root, pqe_error *err)
 {
+    static const pqe__event rotated = {.op = PQE_AUDIT_ROTATE, .success = true, .details = TEXT("new device keys")};
+    static const pqe__event rekeyed = {
+        .op = PQE_AUDIT_ROTATE, .success = true, .details = TEXT("new device keys, root and session secrets")};
     pqe__session *session = txn->vault->session;
     pqe_status status = pqe__txn_check_device(txn, err);
 
@@ -195,6 +203,12 @@ rotate_in(pqe__txn *txn, pqe__keys *fresh, bool new_root, pqe_error *err)
         status = pqe__device_make(txn->vault, session->backend_key, fresh, err);
     if (status == PQE_OK)
         status = new_root ? rekey(txn, fresh, err) : reseal_all(txn, fresh, err);
+    if (status == PQE_OK && new_root)
+        status = pqe__policy_reseal(txn, fresh, err);
+    if (status == PQE_OK && new_root)
+        status = pqe__audit_reseal(txn, fresh, err);
+    if (status == PQE_OK)
+        status = pqe__audit_append(txn, new_root ? &rekeyed : &rotated, err);
     if (status != PQE_OK)
         return status;
     txn->head.key_epoch = fresh->epoch;
@@ -257,6 +271,7 @@ pqe_vault_change_passphrase(pqe_vault *vault, pqe_error *err)
 {
     uint8_t before[PQE_BACKEND_STATE_MAX], now[PQE_BACKEND_STATE_MAX], state[PQE_BACKEND_STATE_MAX];
     pqe_blob fresh = {.data = state, .capacity = sizeof state};
+    static const pqe__event event = {.op = PQE_AUDIT_ROTATE, .success = true, .details = TEXT("new passphrase")};
     size_t before_len = 0, now_len = 0;
     bool known;
     pqe__txn txn;
@@ -280,6 +295,8 @@ pqe_vault_change_passphrase(pqe_vault *vault, pqe_error *err)
         status = pqe__store_put_item(vault->store, PQE__ITEM_BACKEND_STATE, state, fresh.len, err);
     if (status == PQE_OK)
         status = pqe__store_device_digest(vault->store, txn.head.device_digest, err);
+    if (status == PQE_OK)
+        status = pqe__audit_append(&txn, &event, err);
     if (status == PQE_OK)
         status = pqe__txn_write_head(&txn, vault->session->keys, err);
     if (status != PQE_OK) {

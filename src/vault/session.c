@@ -2,6 +2,7 @@
 /* Sessions: unlocking, loading and deriving keys, locking, expiry. */
 #include "vault/internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +41,7 @@ pqe__keys_free(pqe__keys **keys)
     pqe__kem_free(&k->vault_key);
     pqe__aead_free(&k->head_aead);
     pqe__aead_free(&k->index_aead);
+    pqe__aead_free(&k->audit_aead);
     pqe__secmem_free(k->secret);
     free(k);
     *keys = NULL;
@@ -59,7 +61,7 @@ pqe_status
 pqe__keys_derive(pqe__keys *keys, pqe_error *err)
 {
     struct {
-        uint8_t prk[32], head[32], index[32];
+        uint8_t prk[32], head[32], index[32], audit[32];
     } *t = pqe__secmem_alloc(sizeof *t);
     pqe_status status;
 
@@ -72,6 +74,8 @@ pqe__keys_derive(pqe__keys *keys, pqe_error *err)
     if (status == PQE_OK)
         status = derive_one(t->prk, "pqc-enclave index key v1", keys->vault_id, t->index, err);
     if (status == PQE_OK)
+        status = derive_one(t->prk, "pqc-enclave audit key v1", keys->vault_id, t->audit, err);
+    if (status == PQE_OK)
         status = derive_one(t->prk, "pqc-enclave tag key v1", keys->vault_id, keys->secret->tag, err);
     if (status == PQE_OK)
         status = derive_one(t->prk, "pqc-enclave wrap salt v1", keys->vault_id, keys->secret->wrap_salt, err);
@@ -79,6 +83,8 @@ pqe__keys_derive(pqe__keys *keys, pqe_error *err)
         status = pqe__aead_new(t->head, sizeof t->head, &keys->head_aead, err);
     if (status == PQE_OK)
         status = pqe__aead_new(t->index, sizeof t->index, &keys->index_aead, err);
+    if (status == PQE_OK)
+        status = pqe__aead_new(t->audit, sizeof t->audit, &keys->audit_aead, err);
     pqe__secmem_free(t);
     return status;
 }
@@ -249,6 +255,7 @@ pqe__session_free(pqe_backend *backend, pqe__session **session)
     if (s == NULL)
         return;
     pqe__keys_free(&s->keys);
+    pqe__policy_free(&s->policy);
     if (s->backend_key != NULL)
         pqe__backend_detach(backend, s->backend_key);
     pqe__wipe(s, sizeof *s);
@@ -264,10 +271,13 @@ end_session(pqe_vault *vault, bool wait)
 {
     pqe__session *s = vault->session;
 
+    pqe__audit_flush_last(vault);
     for (pqe__handle *h = vault->handles; h != NULL; h = h->next)
         h->drop_keys(h);
-    if (s != NULL)
+    if (s != NULL) {
         vault->generation = s->generation;
+        vault->audit_seq = s->audit_seq;
+    }
     if (s != NULL && s->backend_key != NULL) {
         pqe__keys_free(&s->keys);
         if (vault->stale_key != NULL || wait)
@@ -473,16 +483,20 @@ attach_backend(pqe_vault *vault, pqe__session *session, pqe_error *err)
     return status;
 }
 
-/* One below the highest that this handle has seen: the same again is right, an older one is not. */
-static uint64_t
-oldest_acceptable(pqe_vault *vault)
+/* Sessions end, what they saw is remembered. Of the generation one below the highest that this handle has seen: the same
+   again is right, an older one is not. */
+static void
+inherit(pqe_vault *vault, pqe__session *session)
 {
+    const pqe__session *old;
     uint64_t seen;
 
     pthread_rwlock_rdlock(&vault->key_lock);
-    seen = vault->session != NULL ? vault->session->generation : vault->generation;
+    old = vault->session;
+    seen = old != NULL ? old->generation : vault->generation;
+    session->generation = seen != 0 ? seen - 1 : 0;
+    session->audit_seq = old != NULL ? old->audit_seq : vault->audit_seq;
     pthread_rwlock_unlock(&vault->key_lock);
-    return seen != 0 ? seen - 1 : 0;
 }
 
 pqe_status
@@ -495,8 +509,9 @@ pqe_vault_unlock(pqe_vault *vault, uint32_t ttl_seconds, pqe_error *err)
         return status;
     if ((session = calloc(1, sizeof *session)) == NULL)
         return pqe__fail_nomem(err);
+    pqe__session_note_end(vault, false); /* should one be running */
     pthread_mutex_lock(&vault->db_lock);
-    session->generation = oldest_acceptable(vault);
+    inherit(vault, session);
     status = attach_backend(vault, session, err);
     if (status == PQE_OK)
         status = pqe__store_begin(vault->store, false, err);
@@ -510,15 +525,48 @@ pqe_vault_unlock(pqe_vault *vault, uint32_t ttl_seconds, pqe_error *err)
         pqe__session_start(vault, session, ttl_seconds);
     else
         pqe__session_free(vault->backend, &session);
+    if (status == PQE_E_DENIED || status == PQE_E_DECRYPTION || status == PQE_E_TAMPERED || status == PQE_E_BACKEND)
+        pqe__audit_unlock_failed(vault, status);
     pthread_mutex_unlock(&vault->db_lock);
+    if (status == PQE_OK)
+        pqe__session_note_start(vault, ttl_seconds);
     return status;
+}
+
+void
+pqe__session_note_start(pqe_vault *vault, uint32_t ttl_seconds)
+{
+    char details[48];
+    pqe__event event = {.op = PQE_AUDIT_UNLOCK, .success = true};
+    int n = snprintf(details, sizeof details, "for %u seconds",
+                     ttl_seconds != 0 ? ttl_seconds : (unsigned)PQE_DEFAULT_TTL_SECONDS);
+
+    event.details = (pqe__text){details, n > 0 ? (size_t)n : 0};
+    pthread_mutex_lock(&vault->log_lock);
+    vault->end_noted = false;
+    pthread_mutex_unlock(&vault->log_lock);
+    pqe__audit_note(vault, &event);
+}
+
+void
+pqe__session_note_end(pqe_vault *vault, bool closing)
+{
+    if (pqe__session_enter(vault, NULL) != PQE_OK)
+        return;
+    pqe__session_leave(vault);
+    pthread_mutex_lock(&vault->log_lock);
+    vault->end_noted = true;
+    pthread_mutex_unlock(&vault->log_lock);
+    pqe__audit_note_end(vault, closing);
 }
 
 void
 pqe_vault_lock(pqe_vault *vault)
 {
-    if (pqe__vault_usable(vault, NULL) == PQE_OK)
-        pqe__session_lock(vault);
+    if (pqe__vault_usable(vault, NULL) != PQE_OK)
+        return;
+    pqe__session_note_end(vault, false);
+    pqe__session_lock(vault);
 }
 
 uint32_t

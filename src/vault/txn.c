@@ -33,6 +33,7 @@ pqe__txn_begin(pqe_vault *vault, bool write, pqe__txn *txn, pqe_error *err)
         return status;
     txn->vault = vault;
     txn->write = write;
+    txn->spool.fd = -1;
     pthread_mutex_lock(&vault->db_lock);
     /* Locked is said before anything is waited for. */
     status = pqe__txn_resume(txn, err);
@@ -52,6 +53,8 @@ pqe__txn_begin(pqe_vault *vault, bool write, pqe__txn *txn, pqe_error *err)
     }
     if (status != PQE_OK)
         pqe__txn_abort(txn);
+    else
+        txn->priv = vault->session->priv;
     return status;
 }
 
@@ -90,6 +93,7 @@ pqe__txn_abort(pqe__txn *txn)
         return;
     pqe__txn_pause(txn);
     pqe__store_rollback(txn->vault->store);
+    pqe__audit_done(txn, false);
     pthread_mutex_unlock(&txn->vault->db_lock);
     txn->vault = NULL;
 }
@@ -108,10 +112,12 @@ pqe__txn_check_device(pqe__txn *txn, pqe_error *err)
 pqe_status
 pqe__txn_write_head(pqe__txn *txn, const pqe__keys *keys, pqe_error *err)
 {
-    pqe__session *session = txn->vault->session;
+    pqe_status status = pqe__audit_to_head(txn, err);
 
+    if (status != PQE_OK)
+        return status;
     txn->head.generation++;
-    return pqe__head_write(txn->vault->store, keys, &txn->head, &session->priv, err);
+    return pqe__head_write(txn->vault->store, keys, &txn->head, &txn->priv, err);
 }
 
 /* The session learns its own commit at once, so that an index put back later is noticed. Best effort: what fails here
@@ -123,9 +129,12 @@ note_commit(pqe__txn *txn)
 
     if (pqe__store_begin(txn->vault->store, false, NULL) != PQE_OK)
         return;
-    if (pqe__txn_resume(txn, NULL) == PQE_OK &&
-        pqe__session_read_head(txn->vault, txn->vault->session, &txn->head, &reload, NULL) == PQE_OK && reload)
-        reload_keys(txn, NULL);
+    if (pqe__txn_resume(txn, NULL) == PQE_OK) {
+        if (txn->tail_changed && txn->tail.seq > txn->vault->session->audit_seq)
+            txn->vault->session->audit_seq = txn->tail.seq;
+        if (pqe__session_read_head(txn->vault, txn->vault->session, &txn->head, &reload, NULL) == PQE_OK && reload)
+            reload_keys(txn, NULL);
+    }
     pqe__txn_pause(txn);
     pqe__store_rollback(txn->vault->store);
 }
@@ -133,16 +142,23 @@ note_commit(pqe__txn *txn)
 pqe_status
 pqe__txn_commit(pqe__txn *txn, bool *outcome_known, pqe_error *err)
 {
-    pqe_status status;
+    pqe_status status = txn->keys_held ? PQE_OK : pqe__txn_resume(txn, err);
 
     *outcome_known = true;
+    if (status == PQE_OK)
+        status = pqe__audit_seal(txn, err);
     pqe__txn_pause(txn);
+    if (status != PQE_OK) {
+        pqe__txn_abort(txn);
+        return status;
+    }
     status = pqe__store_commit(txn->vault->store, err);
     /* A full disk is found out before the commit frame is written; any other failure may be of its sync. */
     if (status != PQE_OK && status != PQE_E_NO_SPACE && txn->write)
         *outcome_known = false;
     if (status == PQE_OK && txn->write)
         note_commit(txn);
+    pqe__audit_done(txn, status == PQE_OK);
     pthread_mutex_unlock(&txn->vault->db_lock);
     txn->vault = NULL;
     return status;

@@ -107,7 +107,7 @@ verify_artifact(verification *v, const char *name_or_id, bool may_be_gone, pqe_e
     pqe_artifact *artifact = NULL;
     pqe_error error = {0};
     uint64_t bytes = 0;
-    pqe_status status = pqe_reader_open(v->vault, name_or_id, &r, &error);
+    pqe_status status = pqe__reader_open_check(v->vault, name_or_id, &r, &error);
 
     if (status == PQE_OK)
         status = pqe__reader_check_hash(r, &bytes, &error);
@@ -284,6 +284,10 @@ check_index(index_check *c, pqe_error *err)
     }
     if (status == PQE_OK)
         status = check_identity_rows(c, err);
+    if (status == PQE_OK)
+        status = report_if_damaged(c->v, pqe__policy_check(c->txn, &error), &error, err);
+    if (status == PQE_OK)
+        status = report_if_damaged(c->v, pqe__audit_check(c->txn, NULL, &error), &error, err);
     if (status == PQE_OK)
         status = report_if_damaged(c->v, pqe__body_count_orphans(store, &c->v->summary.orphans, &error), &error, err);
     return status;

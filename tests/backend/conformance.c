@@ -27,6 +27,7 @@ describes_itself(void **state)
     assert_int_equal((info->capabilities & PQE_CAP_PASSPHRASE) != 0, s->ops->change_passphrase != NULL);
     assert_int_equal((info->capabilities & PQE_CAP_NATIVE_ML_DSA) != 0, s->ops->identity_make != NULL);
     assert_int_equal((info->capabilities & PQE_CAP_NATIVE_ML_DSA) != 0, s->ops->identity_sign != NULL);
+    assert_int_equal((info->capabilities & PQE_CAP_AUTHORIZE) != 0, s->ops->authorize != NULL);
 }
 
 static void

@@ -124,6 +124,12 @@ faulty_identity_drop(void *self, void *key, const uint8_t *handle, size_t handle
     inner->identity_drop(self, key, handle, handle_len);
 }
 
+static pqe_status
+faulty_authorize(void *self, void *key, const char *reason, pqe_error *err)
+{
+    return fails(err) ? PQE_E_BACKEND : inner->authorize(self, key, reason, err);
+}
+
 const pqe_backend_ops *
 faulty_wrap(const pqe_backend_ops *ops)
 {
@@ -149,6 +155,7 @@ faulty_wrap(const pqe_backend_ops *ops)
         .identity_make = ops->identity_make != NULL ? faulty_identity_make : NULL,
         .identity_sign = ops->identity_sign != NULL ? faulty_identity_sign : NULL,
         .identity_drop = ops->identity_drop != NULL ? faulty_identity_drop : NULL,
+        .authorize = ops->authorize != NULL ? faulty_authorize : NULL,
     };
     return &table;
 }

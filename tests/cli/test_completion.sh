@@ -75,6 +75,15 @@ complete_bash completion ''
 offers fish
 complete_bash help ''
 offers rotate
+complete_bash policy ''
+offers set
+offers clear
+complete_bash policy set cre
+offers credential
+complete_bash audit --operation po
+offers policy_violation
+complete_bash --caller ''
+offers_not file.bin
 complete_bash exec name -- ca
 offers cat
 offers_not --kind

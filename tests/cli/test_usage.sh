@@ -22,7 +22,7 @@ says "usage: pqc-enclave key show"
 ok help passphrase change
 says --new-passphrase-file
 ok help --json
-json "$out" 'len(j["commands"]) >= 23 and all(c["summary"] for c in j["commands"])'
+json "$out" 'len(j["commands"]) >= 27 and all(c["summary"] for c in j["commands"])'
 
 # Usage errors, each with the reason.
 while IFS='|' read -r reason args; do

@@ -4,14 +4,17 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include <pqc_enclave/attest.h>
 
+#include "audit/audit.h"
 #include "backend/file/passphrase.h"
 #include "body/body.h"
 #include "format/format.h"
+#include "policy/policy.h"
 #include "util/text.h"
 
 static const char *out;
@@ -65,6 +68,44 @@ heads(void)
     pqe__put_u32(&c, 20);
     save("head", "public", bytes, c.pos + 20);
     save("head", "private", (const uint8_t *)"\1\0\1\0\0\0\3dev", 10);
+}
+
+/* One of each form that fuzz_log.c knows; the first byte says which. */
+static void
+logs(void)
+{
+    const char *const allowed[] = {"com.example.a", "com.example.b"};
+    const pqe_policy_rule rule = {
+        .size = sizeof rule, .artifact = "an artifact", .allowed_bundle_ids = allowed, .allowed_count = 2};
+    const pqe__policy none = {0};
+    const pqe__event event = {.op = PQE_AUDIT_GET, .success = true, .kind = PQE_KIND_OTHER, .name = {"name", 4}};
+    const pqe__tail end = {.chain = 1, .seq = 7};
+    const pqe__checkpoint point = {.chain = 1, .seq = 7, .time = 1};
+    uint8_t bytes[1 + PQE__AUDIT_BODY_MAX] = {0}, *made;
+    pqe__uses uses = {0};
+    size_t len;
+    bool found;
+
+    if (pqe__policy_with(&none, &rule, false, &found, &made, &len, NULL) == PQE_OK) {
+        memcpy(bytes + 1, made, len);
+        save("log", "policy", bytes, 1 + len);
+        free(made);
+    }
+    if (pqe__uses_add(&uses, PQE_KIND_OTHER, (pqe__text){"", 0}, 3, NULL) == PQE_OK &&
+        pqe__uses_encode(&uses, &made, &len, NULL) == PQE_OK) {
+        bytes[0] = 1;
+        memcpy(bytes + 1, made, len);
+        save("log", "uses", bytes, 1 + len);
+        free(made);
+    }
+    pqe__uses_free(&uses);
+    bytes[0] = 2;
+    save("log", "entry", bytes, 1 + pqe__event_encode(&event, bytes + 1));
+    bytes[0] = 3;
+    pqe__tail_encode(&end, bytes + 1);
+    save("log", "tail", bytes, 1 + PQE__TAIL_SIZE);
+    bytes[0] = 4;
+    save("log", "checkpoint", bytes, 1 + pqe__checkpoint_encode(&point, (char *)bytes + 1));
 }
 
 static void
@@ -268,6 +309,7 @@ main(int argc, char **argv)
     FUZZ_CHECK(mkdir(out, 0777) == 0 || errno == EEXIST);
     records();
     heads();
+    logs();
     key_files();
     states();
     identities();

@@ -51,8 +51,8 @@ KEK = {
 CORE = {"core", "core-fallback"}
 # libcrypto's contexts of an unlocked vault are in ordinary memory; they are freed, which wipes them, at its end.
 IN_LIBCRYPTO = {
-    "pqc-enclave-head-key-v1", "pqc-enclave-index-key-v1", "body-key", "body-nonce", "ML-KEM-vector", "ML-KEM-seed",
-    "ML-KEM-key",
+    "pqc-enclave-head-key-v1", "pqc-enclave-index-key-v1", "pqc-enclave-audit-key-v1", "body-key", "body-nonce",
+    "ML-KEM-vector", "ML-KEM-seed", "ML-KEM-key",
 }
 
 

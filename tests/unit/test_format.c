@@ -196,9 +196,11 @@ test_settings_refused(void **state)
         {"", 0, PQE_OK},
         {"\0\1\0\0\0\1x", 7, PQE_OK},
         {"\0\0\0\0\0\0", 6, PQE_E_TAMPERED}, /* tags begin at 1 */
-        {"\0\2\0\0\0\0", 6, PQE_E_VERSION},  /* kept for later */
+        {"\0\3\0\0\0\0", 6, PQE_E_VERSION},  /* kept for later */
+        {"\0\2\0\0\0\0", 6, PQE_E_TAMPERED}, /* a policy is 32 bytes */
+        {"\0\4\0\0\0\0", 6, PQE_E_TAMPERED}, /* the audit log's end 76 */
         {"\xff\xff\0\0\0\0", 6, PQE_E_VERSION},
-        {"\0\1\0\0\0\1x\0\2\0\0\0\1y", 14, PQE_E_VERSION},
+        {"\0\1\0\0\0\1x\0\3\0\0\0\1y", 14, PQE_E_VERSION},
         {"\0\1\0\0\0\1x\0\1\0\0\0\1y", 14, PQE_E_TAMPERED}, /* twice */
         {"\0\1\0\0\0\1x\0\0\0\0\0\1y", 14, PQE_E_TAMPERED}, /* descending */
         {"\0\1\0\0\0\1x\0", 8, PQE_E_TAMPERED},

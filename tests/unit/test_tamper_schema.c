@@ -32,6 +32,8 @@ test_other_schema(void **state)
         "DROP INDEX artifact_file",
         "DROP TABLE secret",
         "DROP TABLE node",
+        "DROP TABLE state",
+        "DROP TABLE audit",
         "ANALYZE",
         "PRAGMA journal_mode=DELETE",
         "ALTER TABLE artifact ADD COLUMN extra",
@@ -62,8 +64,8 @@ test_other_schema(void **state)
 static void
 test_other_roots(void **state)
 {
-    static const char *const tables[] = {"head",          "device", "artifact", "artifact_key",
-                                         "artifact_file", "secret", "entry",    "node"};
+    static const char *const tables[] = {"head",   "device", "artifact", "artifact_key", "artifact_file",
+                                         "secret", "entry",  "node",     "state",        "audit"};
     const size_t n = sizeof tables / sizeof tables[0];
 
     (void)state;
@@ -184,6 +186,8 @@ static const struct {
     {"entry", "target", "target = 2"},
     {"node", "bytes", "id = 0"},
     {"node", "bytes", "id > 64"},
+    {"state", "bytes", "item = 2"},
+    {"audit", "bytes", "seq = 2"},
 };
 
 /* %1$s is the column. */
