@@ -16,7 +16,8 @@
 #include "session.h"
 #include "text.h"
 
-static const char not_signed[] = "checkpoints are not signed: keep them where they cannot be changed";
+static const char not_signed[] =
+    "checkpoints are not signed (the vault has no identity): keep them where they cannot be changed";
 
 /* ---- showing ---- */
 
@@ -165,22 +166,24 @@ checkpoint(cli *c)
     const char *path = cli_option_value(c, "output");
     char text[PQE_AUDIT_CHECKPOINT_MAX];
     pqe_error error = {0};
+    bool is_signed;
     size_t len;
     int code;
 
     if (pqe_audit_checkpoint(c->vault, text, sizeof text, &len, &error) != PQE_OK)
         return cli_report(c, "cannot make a checkpoint of the audit log of", c->vault_dir, &error);
+    is_signed = strstr(text, "\nsignature: none\n") == NULL;
     if (path == NULL || strcmp(path, "-") == 0) {
         if (c->json)
-            return cli_json_print(c, json_pack("{s:s, s:b}", "checkpoint", text, "signed", 0));
+            return cli_json_print(c, json_pack("{s:s, s:b}", "checkpoint", text, "signed", (int)is_signed));
         fputs(text, stdout);
         return 0;
     }
     if ((code = write_checkpoint(c, path, text, len)) != 0)
         return code;
     if (c->json)
-        return cli_json_print(c, json_pack("{s:s, s:b}", "checkpoint", text, "signed", 0));
-    cli_note(c, "wrote ", path, " (not signed: keep it where it cannot be changed)");
+        return cli_json_print(c, json_pack("{s:s, s:b}", "checkpoint", text, "signed", (int)is_signed));
+    cli_note(c, "wrote ", path, is_signed ? " (signed)" : " (not signed: keep it where it cannot be changed)");
     return 0;
 }
 
@@ -215,15 +218,19 @@ verify(cli *c)
     if (pqe_audit_verify(c->vault, path != NULL ? text : NULL, len, &info, &error) != PQE_OK)
         return cli_report(c, "audit log of", c->vault_dir, &error);
     if (c->json)
-        return cli_json_print(c, json_pack("{s:b, s:I, s:I, s:I, s:s, s:b, s:b}", "sound", 1, "chain",
+        return cli_json_print(c, json_pack("{s:b, s:I, s:I, s:I, s:s, s:b, s:b, s:b}", "sound", 1, "chain",
                                            (json_int_t)info.chain, "first_sequence", (json_int_t)info.first_sequence,
                                            "last_sequence", (json_int_t)info.last_sequence, "digest", info.link,
                                            "compared", (int)(path != NULL), "signed_checkpoints",
-                                           (int)info.signed_checkpoints));
+                                           (int)info.signed_checkpoints, "checkpoint_signed",
+                                           (int)info.checkpoint_signed));
     if (c->quiet)
         return 0;
     printf("chain %" PRIu32 ", entries %" PRIu64 " to %" PRIu64 ": sound%s\n", info.chain, info.first_sequence,
-           info.last_sequence, path != NULL ? ", and agrees with the checkpoint" : "");
+           info.last_sequence,
+           path == NULL             ? ""
+           : info.checkpoint_signed ? ", and agrees with the checkpoint, which is signed"
+                                    : ", and agrees with the checkpoint, which is not signed");
     if (!info.signed_checkpoints)
         printf("%s\n", not_signed);
     return 0;

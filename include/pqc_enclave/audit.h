@@ -14,7 +14,8 @@
  *
  * A checkpoint is a short text that says how far the chain goes. Kept elsewhere, it shows later that nothing up to there
  * was removed, altered or reordered. Entries after the last one can be cut off by whoever puts an older copy of the
- * vault back. Checkpoints are not signed yet: keep them where they cannot be changed.
+ * vault back. In a vault with an identity (identity.h) checkpoints carry its ML-DSA signature; without one they are not
+ * signed, and must be kept where they cannot be changed.
  */
 #ifndef PQC_ENCLAVE_AUDIT_H
 #define PQC_ENCLAVE_AUDIT_H
@@ -101,7 +102,9 @@ typedef struct pqe_audit_info {
     uint64_t last_sequence;
     uint64_t bytes;          /**< of sealed entries */
     char link[65];           /**< the chain's digest at its end, hex */
-    bool signed_checkpoints; /**< false: checkpoints carry no signature */
+    bool signed_checkpoints; /**< the vault has an identity, and checkpoints made now carry its signature */
+    bool
+        checkpoint_signed; /**< pqe_audit_verify(): the checkpoint carried a good signature of an identity of this vault */
 } pqe_audit_info;
 
 PQE_API pqe_status pqe_audit_get_info(pqe_vault *vault, pqe_audit_info *out, pqe_error *err);
@@ -111,9 +114,11 @@ PQE_API pqe_status pqe_audit_checkpoint(pqe_vault *vault, char *buf, size_t capa
 
 /**
  * Recomputes the chain from the oldest entry kept to the newest and compares it with the head, with the use counts and,
- * if given, with a checkpoint (`len` bytes). `out` may be NULL.
+ * if given, with a checkpoint (`len` bytes), whose signature is verified by the key of that identity in this vault. One
+ * that is not signed is compared all the same: out->checkpoint_signed tells. `out` may be NULL.
  * Errors: PQE_E_TAMPERED (something was removed, altered, reordered or put back), PQE_E_DECRYPTION, PQE_E_ARGUMENT (not a
- * checkpoint, or another vault's), PQE_E_STATE (the checkpoint is older than the oldest entry kept).
+ * checkpoint, or another vault's), PQE_E_ATTESTATION (its signature is
+ * not good, or by an identity that is not in this vault), PQE_E_STATE (the checkpoint is older than the oldest entry kept).
  */
 PQE_API pqe_status pqe_audit_verify(pqe_vault *vault, const char *checkpoint, size_t len, pqe_audit_info *out,
                                     pqe_error *err);

@@ -23,13 +23,25 @@ pqe_audit_flush(pqe_vault *vault, pqe_error *err)
     return status;
 }
 
+/* What a call that could be done without said, if it is to be said. */
+static pqe_status
+pass_on(pqe_status status, const pqe_error *inner, pqe_error *err)
+{
+    if (status != PQE_OK)
+        pqe__set_error(err, status, inner->origin, inner->native, "%s", inner->message);
+    return status;
+}
+
 /* Before the log is looked at. What cannot be taken in, for example on read-only media, is not shown. */
 static pqe_status
 settle(pqe_vault *vault, pqe_error *err)
 {
-    pqe_status status = pqe_audit_flush(vault, err);
+    pqe_error inner = {0};
+    pqe_status status = pqe_audit_flush(vault, &inner);
 
-    return status == PQE_E_READ_ONLY || status == PQE_E_BUSY || status == PQE_E_NO_SPACE ? PQE_OK : status;
+    if (status == PQE_E_READ_ONLY || status == PQE_E_BUSY || status == PQE_E_NO_SPACE)
+        return PQE_OK;
+    return pass_on(status, &inner, err);
 }
 
 static pqe_status
@@ -197,44 +209,128 @@ pqe_audit_list(pqe_vault *vault, const pqe_audit_query *query, pqe_audit_fn fn, 
 
 /* ---- checkpoints ---- */
 
-/* The seam for signatures: what these two make of a checkpoint's canonical bytes follows them in its text. A vault with
-   an identity will sign here; until then every checkpoint says that it is not signed. */
-static const char unsigned_line[] = "signature: none\n";
+/* What follows a checkpoint's canonical bytes: "signature: none" where the vault has no identity, else the default
+   identity's DID and its ML-DSA signature (FIPS 204) over these bytes, in hexadecimal. */
+static const char unsigned_line[] = "signature: none\n", line_start[] = "signature: ";
+static const char sign_context[] = "pqc-enclave audit checkpoint v1";
+
+static pqe_status
+put_line(const char *did, const char *hex, char *out, size_t capacity, size_t *out_len, pqe_error *err)
+{
+    int n = did != NULL ? snprintf(out, capacity, "%s%s %s\n", line_start, did, hex)
+                        : snprintf(out, capacity, "%s", unsigned_line);
+
+    *out_len = n > 0 && (size_t)n < capacity ? (size_t)n : 0;
+    return *out_len != 0 ? PQE_OK
+                         : pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_API, 0, "the buffer is too small for the checkpoint");
+}
+
+/* The default identity, if there is any. */
+static pqe_status
+find_signer(pqe__txn *txn, bool *found, pqe__identity_found *out, pqe_error *err)
+{
+    pqe_error inner = {0};
+    pqe_status status;
+
+    memset(out, 0, sizeof *out);
+    status = pqe__identity_find(txn, NULL, out, &inner);
+    *found = status == PQE_OK;
+    return status == PQE_E_NOT_FOUND ? PQE_OK : pass_on(status, &inner, err);
+}
 
 static pqe_status
 sign_checkpoint(pqe__txn *txn, const char *bytes, size_t len, char *out, size_t capacity, size_t *out_len,
                 pqe_error *err)
 {
-    (void)txn;
-    (void)bytes;
-    (void)len;
-    *out_len = sizeof unsigned_line - 1;
-    if (*out_len >= capacity)
-        return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_API, 0, "the buffer is too small for the checkpoint");
-    memcpy(out, unsigned_line, sizeof unsigned_line);
-    return PQE_OK;
+    uint8_t signature[PQE_ML_DSA_SIGNATURE_MAX];
+    char hex[2 * PQE_ML_DSA_SIGNATURE_MAX + 1];
+    pqe__identity_found signer;
+    bool found;
+    pqe_status status = find_signer(txn, &found, &signer, err);
+
+    if (status == PQE_OK && !found)
+        return put_line(NULL, NULL, out, capacity, out_len, err);
+    if (status == PQE_OK)
+        status = pqe__identity_sign(txn, &signer, bytes, len, sign_context, sizeof sign_context - 1, signature, err);
+    if (status == PQE_OK) {
+        pqe__hex_encode(signature, pqe_sig_signature_size(signer.identity.algorithm), hex);
+        status = put_line(signer.did, hex, out, capacity, out_len, err);
+    }
+    pqe__identity_found_free(&signer);
+    return status;
 }
 
 static pqe_status
-verify_signature(const char *bytes, size_t len, const char *signature, size_t signature_len, pqe_error *err)
+not_a_signature(pqe_error *err)
 {
-    (void)bytes;
-    (void)len;
-    if (signature_len == sizeof unsigned_line - 1 && memcmp(signature, unsigned_line, signature_len) == 0)
-        return PQE_OK;
-    return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_FORMAT, 0,
-                     "the checkpoint's signature is of a kind that this version does not know");
+    return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_FORMAT, 0, "the checkpoint's signature is malformed");
 }
 
-static void
-fill_info(const pqe__tail *t, pqe_audit_info *out)
+/* By the public key that the vault itself keeps of the identity: the index proves it. */
+static pqe_status
+verify_by(pqe__txn *txn, const char *did, const uint8_t *signature, size_t signature_len, const char *bytes, size_t len,
+          pqe_error *err)
 {
+    pqe__identity_found signer = {0};
+    pqe__sig_key *key = NULL;
+    pqe_status status = pqe__identity_find(txn, did, &signer, err);
+
+    if (status == PQE_E_NOT_FOUND)
+        return pqe__fail(err, PQE_E_ATTESTATION, PQE_ORIGIN_API, 0,
+                         "the checkpoint is signed by an identity that this vault does not have");
+    if (status == PQE_OK)
+        status = pqe__sig_from_public(signer.identity.algorithm, signer.identity.public_key,
+                                      signer.identity.public_key_len, &key, err);
+    if (status == PQE_OK)
+        status = pqe__sig_verify(key, bytes, len, sign_context, sizeof sign_context - 1, signature, signature_len, err);
+    pqe__sig_free(&key);
+    pqe__identity_found_free(&signer);
+    return status;
+}
+
+static pqe_status
+verify_signature(pqe__txn *txn, const char *bytes, size_t len, const char *line, size_t line_len, bool *is_signed,
+                 pqe_error *err)
+{
+    uint8_t signature[PQE_ML_DSA_SIGNATURE_MAX];
+    size_t start = sizeof line_start - 1, did_len, hex_len;
+    char did[PQE_DID_SIZE];
+    const char *space;
+
+    *is_signed = false;
+    if (line_len == sizeof unsigned_line - 1 && memcmp(line, unsigned_line, line_len) == 0)
+        return PQE_OK;
+    if (line_len < start + 2 || memcmp(line, line_start, start) != 0 || line[line_len - 1] != '\n' ||
+        (space = memchr(line + start, ' ', line_len - start)) == NULL)
+        return not_a_signature(err);
+    did_len = (size_t)(space - line) - start;
+    hex_len = line_len - start - did_len - 2;
+    if (did_len == 0 || did_len >= sizeof did || hex_len % 2 != 0 || hex_len / 2 > sizeof signature)
+        return not_a_signature(err);
+    memcpy(did, line + start, did_len);
+    did[did_len] = '\0';
+    if (!pqe__utf8_valid(did, did_len) || !pqe__hex_decode(space + 1, hex_len / 2, signature))
+        return not_a_signature(err);
+    *is_signed = true;
+    return verify_by(txn, did, signature, hex_len / 2, bytes, len, err);
+}
+
+static pqe_status
+fill_info(pqe__txn *txn, pqe_audit_info *out, pqe_error *err)
+{
+    const pqe__tail *t = &txn->tail;
+    pqe__identity_found signer;
+    bool found;
+    pqe_status status = find_signer(txn, &found, &signer, err);
+
+    pqe__identity_found_free(&signer);
     out->chain = t->chain;
     out->first_sequence = t->base_seq + 1;
     out->last_sequence = t->seq;
     out->bytes = t->bytes;
-    out->signed_checkpoints = false;
+    out->signed_checkpoints = found;
     pqe__hex_encode(t->link, PQE__DIGEST_SIZE, out->link);
+    return status;
 }
 
 pqe_status
@@ -249,7 +345,9 @@ pqe_audit_get_info(pqe_vault *vault, pqe_audit_info *out, pqe_error *err)
     if ((status = settle(vault, err)) != PQE_OK || (status = pqe__txn_begin(vault, false, &txn, err)) != PQE_OK)
         return status;
     if ((status = pqe__audit_load(&txn, err)) == PQE_OK)
-        fill_info(&txn.tail, out);
+        status = fill_info(&txn, out, err);
+    if (status != PQE_OK)
+        memset(out, 0, sizeof *out);
     pqe__txn_abort(&txn);
     return status;
 }
@@ -296,26 +394,30 @@ pqe_audit_verify(pqe_vault *vault, const char *checkpoint, size_t len, pqe_audit
 {
     pqe__checkpoint point;
     size_t used = 0;
+    bool is_signed = false;
     pqe__txn txn;
     pqe_status status = pqe__vault_usable(vault, err);
 
     if (out != NULL)
         memset(out, 0, sizeof *out);
-    if (status == PQE_OK && checkpoint != NULL) {
+    if (status == PQE_OK && checkpoint != NULL)
         status = pqe__checkpoint_decode(checkpoint, len, &point, &used, err);
-        if (status == PQE_OK)
-            status = verify_signature(checkpoint, used, checkpoint + used, len - used, err);
-    }
     if (status != PQE_OK)
         return status;
     if ((status = settle(vault, err)) != PQE_OK || (status = pqe__txn_begin(vault, false, &txn, err)) != PQE_OK)
         return status;
     if (checkpoint != NULL && memcmp(point.vault_id, txn.head.vault_id, PQE__ID_SIZE) != 0)
         status = pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the checkpoint is of another vault");
+    if (status == PQE_OK && checkpoint != NULL)
+        status = verify_signature(&txn, checkpoint, used, checkpoint + used, len - used, &is_signed, err);
     if (status == PQE_OK)
         status = pqe__audit_check(&txn, checkpoint != NULL ? &point : NULL, err);
-    if (status == PQE_OK && out != NULL)
-        fill_info(&txn.tail, out);
+    if (status == PQE_OK && out != NULL) {
+        status = fill_info(&txn, out, err);
+        out->checkpoint_signed = is_signed;
+        if (status != PQE_OK)
+            memset(out, 0, sizeof *out);
+    }
     pqe__txn_abort(&txn);
     return status;
 }
@@ -371,22 +473,23 @@ static pqe_status
 clear_in(pqe__txn *txn, pqe_error *err)
 {
     pqe__uses uses = {0};
-    pqe_status status = pqe__audit_take_in(txn, err), counts;
+    pqe_error inner = {0};
+    pqe_status status = pqe__audit_take_in(txn, &inner), counts;
     bool lost = is_damage(status), broken = lost;
 
     if (lost) {
         tail_from_head(txn);
         status = PQE_OK;
-    } else if (status == PQE_OK && (status = pqe__audit_check(txn, NULL, err)) != PQE_OK && is_damage(status)) {
+    } else if (status == PQE_OK && (status = pqe__audit_check(txn, NULL, &inner)) != PQE_OK && is_damage(status)) {
         broken = true; /* goes on record; its end and the use counts may be sound all the same */
         status = PQE_OK;
     }
     if (status != PQE_OK)
-        return status;
-    counts = pqe__uses_load(txn, &uses, err);
+        return pass_on(status, &inner, err);
+    counts = pqe__uses_load(txn, &uses, &inner);
     pqe__uses_free(&uses);
     if (counts != PQE_OK && !is_damage(counts))
-        return counts;
+        return pass_on(counts, &inner, err);
     if (lost || counts != PQE_OK)
         status = pqe__uses_exhaust(txn, err);
     if (status == PQE_OK)

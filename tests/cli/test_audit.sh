@@ -68,6 +68,26 @@ want 2 audit --against other
 want 2 audit --against content
 want 1 audit --against missing
 
+# With an identity checkpoints are signed, and one that was altered, or that another device signed, is refused.
+ok identity create --name log
+ok audit --checkpoint -o signed
+grep -q '^signature: did:pqaid:' signed || fail "a checkpoint is signed"
+ok audit --against signed
+says 'which is signed'
+ok audit --verify
+says_not 'not signed'
+sed 's/^entry: ./entry: 1/; s/^time: ./time: 3/' signed >other
+want 5 audit --against other
+sed 's/\(did:pqaid:.*\)[0-9a-f]$/\1/' signed >other
+want 2 audit --against other
+sed 's/did:pqaid:...../did:pqaid:00000/' signed >other
+want 5 audit --against other
+ok rotate --rekey
+ok audit --against signed --json
+json "$out" 'j["checkpoint_signed"] and j["signed_checkpoints"]'
+ok identity rm log
+want 5 audit --against signed
+
 # The old copy of the vault is told by a checkpoint from later.
 cp -a "$vault" "$work/old"
 put token again
