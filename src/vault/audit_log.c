@@ -66,9 +66,9 @@ pqe_audit_record(pqe_vault *vault, const pqe_audit_entry *entry, pqe_error *err)
 
     if (status != PQE_OK)
         return status;
-    if (entry == NULL || entry->size < offsetof(pqe_audit_entry, device_id))
-        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the entry is missing or its size is not set");
-    memcpy(&e, entry, entry->size < sizeof e ? entry->size : sizeof e);
+    status = pqe__opts_copy(&e, sizeof e, offsetof(pqe_audit_entry, caller) + sizeof e.caller, entry, "the entry", err);
+    if (status != PQE_OK)
+        return status;
     if (pqe_audit_op_name(e.op) == NULL || (e.kind != 0 && pqe_kind_name(e.kind) == NULL))
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the operation or the kind is unknown");
     event.op = e.op;
@@ -186,11 +186,12 @@ pqe_audit_list(pqe_vault *vault, const pqe_audit_query *query, pqe_audit_fn fn, 
     char device_id[PQE__HEAD_DEVICE_ID_MAX + 1];
     pqe_status status;
 
-    if (fn == NULL || (query != NULL && query->size < offsetof(pqe_audit_query, device_id)))
-        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0,
-                         "the callback is missing or the query's size is not set");
-    if (query != NULL)
-        memcpy(&l.query, query, query->size < sizeof l.query ? query->size : sizeof l.query);
+    if (fn == NULL)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "there is no callback");
+    if (query != NULL && (status = pqe__opts_copy(&l.query, sizeof l.query,
+                                                  offsetof(pqe_audit_query, device_id) + sizeof l.query.device_id,
+                                                  query, "the query", err)) != PQE_OK)
+        return status;
     if ((status = settle(vault, err)) != PQE_OK || (status = pqe__txn_begin(vault, false, &txn, err)) != PQE_OK)
         return status;
     memcpy(device_id, txn.priv.device_id, sizeof device_id);

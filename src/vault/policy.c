@@ -193,12 +193,12 @@ change(pqe_vault *vault, const pqe_policy_rule *rule, bool remove, pqe_error *er
 pqe_status
 pqe_policy_set(pqe_vault *vault, const pqe_policy_rule *rule, pqe_error *err)
 {
-    pqe_policy_rule known = {0};
+    pqe_policy_rule known;
+    pqe_status status = pqe__opts_copy(&known, sizeof known,
+                                       offsetof(pqe_policy_rule, max_uses_per_hour) + sizeof known.max_uses_per_hour,
+                                       rule, "the rule", err);
 
-    if (rule == NULL || rule->size < offsetof(pqe_policy_rule, allowed_bundle_ids))
-        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the rule is missing or its size is not set");
-    memcpy(&known, rule, rule->size < sizeof known ? rule->size : sizeof known);
-    return change(vault, &known, false, err);
+    return status == PQE_OK ? change(vault, &known, false, err) : status;
 }
 
 pqe_status
