@@ -8,8 +8,8 @@
 
 static const uint8_t head_magic[8] = {'P', 'Q', 'E', 'H', 'E', 'A', 'D', '\n'};
 
-/* Tags of the private part. 2 to 5 are kept for policy, recovery keys, audit head and content-hash defaults. */
-enum { TAG_DEVICE_ID = 1 };
+/* Tags of the private part. 2 to 4 are kept for policy, recovery keys and audit head. */
+enum { TAG_DEVICE_ID = 1, TAG_HASH_DEFAULTS = 5 };
 
 /* RFC 9180, section 7; ML-KEM-768 from draft-ietf-hpke-pq. */
 const pqe__suite pqe__suite_ml_kem_768 = {.kem = 0x0041, .kdf = 0x0001, .aead = 0x0002};
@@ -95,6 +95,43 @@ pqe__head_decode(const uint8_t *bytes, size_t len, pqe__head *out, const uint8_t
     return PQE_OK;
 }
 
+/* Pairs of kind and algorithm in ascending order of kind; the field is left out where all kinds have SHA3-256. */
+static void
+put_hash_defaults(const pqe__head_private *priv, pqe__wcur *out)
+{
+    uint8_t pairs[2 * sizeof priv->hash_default];
+    size_t len = 0;
+
+    for (size_t kind = 1; kind < sizeof priv->hash_default; kind++) {
+        if (priv->hash_default[kind] == 0)
+            continue;
+        pairs[len++] = (uint8_t)kind;
+        pairs[len++] = priv->hash_default[kind];
+    }
+    if (len == 0)
+        return;
+    pqe__put_u16(out, TAG_HASH_DEFAULTS);
+    pqe__put_u32(out, (uint32_t)len);
+    pqe__put_bytes(out, pairs, len);
+}
+
+/* Refuses anything that put_hash_defaults() would not have written. */
+static bool
+get_hash_defaults(const uint8_t *value, size_t size, pqe__head_private *out)
+{
+    unsigned last = 0;
+
+    if (size == 0 || size % 2 != 0)
+        return false;
+    for (size_t i = 0; i < size; i += 2) {
+        if (value[i] <= last || value[i] >= sizeof out->hash_default || pqe__hash_name(value[i + 1]) == NULL)
+            return false;
+        last = value[i];
+        out->hash_default[last] = value[i + 1];
+    }
+    return true;
+}
+
 pqe_status
 pqe__head_encode_private(const pqe__head_private *priv, pqe__wcur *out, pqe_error *err)
 {
@@ -103,6 +140,7 @@ pqe__head_encode_private(const pqe__head_private *priv, pqe__wcur *out, pqe_erro
     pqe__put_u16(out, TAG_DEVICE_ID);
     pqe__put_u32(out, (uint32_t)len);
     pqe__put_bytes(out, priv->device_id, len);
+    put_hash_defaults(priv, out);
     if (!out->ok)
         return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_FORMAT, 0, "the vault's settings exceed %u bytes",
                          PQE__HEAD_PRIVATE_MAX);
@@ -129,6 +167,11 @@ pqe__head_decode_private(const uint8_t *bytes, size_t len, pqe__head_private *ou
         if (value == NULL || tag <= last)
             return settings_damaged(err);
         last = tag;
+        if (tag == TAG_HASH_DEFAULTS) {
+            if (!get_hash_defaults(value, size, out))
+                return settings_damaged(err);
+            continue;
+        }
         if (tag != TAG_DEVICE_ID)
             return pqe__fail(err, PQE_E_VERSION, PQE_ORIGIN_FORMAT, tag,
                              "the vault uses setting %u, which this version does not know", tag);
