@@ -197,6 +197,17 @@ test_settings_refused(void **state)
         {"\0\1\0\0\0\1x", 7, PQE_OK},
         {"\0\0\0\0\0\0", 6, PQE_E_TAMPERED}, /* tags begin at 1 */
         {"\0\2\0\0\0\0", 6, PQE_E_VERSION},  /* kept for later */
+        {"\0\5\0\0\0\2\1\3", 8, PQE_OK},     /* content-hash defaults: a kind and its algorithm */
+        {"\0\5\0\0\0\4\1\2\10\3", 10, PQE_OK},
+        {"\0\5\0\0\0\0", 6, PQE_E_TAMPERED}, /* none is written as no field */
+        {"\0\5\0\0\0\1\1", 7, PQE_E_TAMPERED},
+        {"\0\5\0\0\0\3\1\2\3", 9, PQE_E_TAMPERED},
+        {"\0\5\0\0\0\2\0\1", 8, PQE_E_TAMPERED}, /* no such kind */
+        {"\0\5\0\0\0\2\11\1", 8, PQE_E_TAMPERED},
+        {"\0\5\0\0\0\2\1\0", 8, PQE_E_TAMPERED}, /* no such algorithm */
+        {"\0\5\0\0\0\2\1\4", 8, PQE_E_TAMPERED},
+        {"\0\5\0\0\0\4\2\1\1\1", 10, PQE_E_TAMPERED}, /* out of order, twice */
+        {"\0\5\0\0\0\4\2\1\2\1", 10, PQE_E_TAMPERED},
         {"\xff\xff\0\0\0\0", 6, PQE_E_VERSION},
         {"\0\1\0\0\0\1x\0\2\0\0\0\1y", 14, PQE_E_VERSION},
         {"\0\1\0\0\0\1x\0\1\0\0\0\1y", 14, PQE_E_TAMPERED}, /* twice */
