@@ -2,6 +2,7 @@
 /* Putting: plaintext is hashed and encrypted as it comes; finish() alone makes it visible. */
 #include "vault/writer.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -103,10 +104,8 @@ writer_free(pqe_writer *w)
 static pqe_status
 start_hash(pqe_writer *w, pqe_error *err)
 {
-    const pqe__session *session = w->handle.vault->session;
-
     if (w->record.hash_algorithm == 0)
-        w->record.hash_algorithm = session->priv.hash_default[w->record.kind];
+        w->record.hash_algorithm = atomic_load(&w->handle.vault->session->hash_default[w->record.kind]);
     if (w->record.hash_algorithm == 0)
         w->record.hash_algorithm = PQE__RECORD_HASH_SHA3_256;
     if (w->record.hash_algorithm == PQE__RECORD_HASH_DEFERRED)
