@@ -97,6 +97,9 @@ struct cli {
 /** The last value given for an option, "" for one that takes none; NULL if it was not given. */
 const char *cli_option_value(const cli *c, const char *name);
 
+/** Content hashes, as option values. */
+#define CLI_HASHES "sha3-256 parallelhash256 deferred"
+
 /** Reads the value of --kind. 0, or the exit code of the usage error. */
 int cli_parse_kind(cli *c, const char *name, pqe_kind *out);
 

@@ -28,6 +28,22 @@ write_output(cli *c, const cli_outfile *file, const void *data, size_t len)
                           NULL);
 }
 
+/* All cores write at once, so only into a file that nobody sees before it is whole. */
+static int
+fill_file(cli *c, const char *name, pqe_reader *reader, const cli_outfile *file)
+{
+    pqe_error error = {0};
+    cli_progress progress;
+    pqe_status status;
+
+    cli_progress_start(c, &progress, "decrypting", pqe_reader_artifact(reader)->size_bytes);
+    status = pqe_reader_to_file(reader, file->fd, cli_progress_report, &progress, &error);
+    cli_progress_end(&progress);
+    if (cli_interrupted() != 0)
+        return cli_fail_errno(c, EINTR, "cannot write", cli_option_value(c, "output"), NULL);
+    return status == PQE_OK ? 0 : cli_report(c, "cannot get", name, &error);
+}
+
 static int
 copy(cli *c, const char *name, pqe_reader *reader, const cli_outfile *file)
 {
@@ -88,7 +104,7 @@ get(cli *c, const char *name, cli_outfile *file)
         return code;
     if (pqe_reader_open(c->vault, name, &reader, &error) != PQE_OK)
         return cli_report(c, "cannot get", name, &error);
-    code = copy(c, name, reader, file);
+    code = file != NULL && file->dir >= 0 ? fill_file(c, name, reader, file) : copy(c, name, reader, file);
     if (code == 0)
         code = finish(c, pqe_reader_artifact(reader), file);
     pqe_reader_close(&reader);

@@ -43,7 +43,10 @@ print_artifact(const pqe_artifact *a)
         cli_put_field("tag", a->tags[i]);
     put_optional("description", a->description);
     cli_put_field("device id", a->device_id);
-    cli_put_field(a->hash_algorithm, a->content_hash);
+    if (a->content_hash[0] != '\0')
+        cli_put_field(a->hash_algorithm, a->content_hash);
+    else
+        cli_put_field("content hash", a->hash_algorithm);
     cli_put_field("suite", a->suite);
     cli_put_field("key id", a->key_id);
     printf("%-14s %" PRIu64 " bytes, %s\n", "stored", a->stored_bytes, a->is_inline ? "in the index" : "in a file");

@@ -42,6 +42,18 @@ open_input(cli *c, const char *path, input *in)
     return 0;
 }
 
+/* What its size says, on all cores. */
+static int
+copy_file(cli *c, const char *name, const input *in, pqe_writer *writer, cli_progress *progress)
+{
+    pqe_error error = {0};
+    pqe_status status = pqe_writer_from_file(writer, in->fd, cli_progress_report, progress, &error);
+
+    if (cli_interrupted() != 0)
+        return cli_fail_errno(c, EINTR, "cannot store", name, NULL);
+    return status == PQE_OK ? 0 : cli_report(c, "cannot store", name, &error);
+}
+
 static int
 copy(cli *c, const char *name, const input *in, pqe_writer *writer, cli_progress *progress)
 {
@@ -91,7 +103,10 @@ store(cli *c, const pqe_put_opts *opts, const input *in)
     if (pqe_writer_open(c->vault, opts, &writer, &error) != PQE_OK)
         return cli_report(c, "cannot store", opts->name, &error);
     cli_progress_start(c, &progress, "encrypting", in->size == UINT64_MAX ? 0 : in->size);
-    code = copy(c, opts->name, in, writer, &progress);
+    if (in->size == UINT64_MAX)
+        code = copy(c, opts->name, in, writer, &progress);
+    else
+        code = copy_file(c, opts->name, in, writer, &progress);
     cli_progress_end(&progress);
     if (code != 0) {
         pqe_writer_abort(&writer);
@@ -116,6 +131,7 @@ read_options(cli *c, pqe_put_opts *opts, const char **tags)
                            .app_bundle_id = cli_option_value(c, "app"),
                            .model_did = cli_option_value(c, "model-did"),
                            .description = cli_option_value(c, "description"),
+                           .hash = cli_option_value(c, "hash"),
                            .tags = tags};
     for (size_t i = 0; i < c->given_count; i++)
         if (strcmp(c->given[i].option->name, "tag") == 0)
@@ -155,6 +171,7 @@ static const cli_option options[] = {
     {"model-did", 0, CLI_VALUE_TEXT, "D", "DID of the model", NULL},
     {"tag", 0, CLI_VALUE_TEXT, "T", "a tag; may be given several times", NULL},
     {"description", 0, CLI_VALUE_TEXT, "D", "free text", NULL},
+    {"hash", 0, CLI_VALUE_WORDS, "H", "content hash (that of hash-default)", CLI_HASHES},
     {NULL, 0, CLI_VALUE_NONE, NULL, NULL, NULL},
 };
 

@@ -13,6 +13,8 @@ extern const cli_command cli_cmd_info;
 extern const cli_command cli_cmd_rm;
 extern const cli_command cli_cmd_verify;
 extern const cli_command cli_cmd_exec;
+extern const cli_command cli_cmd_hash;
+extern const cli_command cli_cmd_hash_default;
 extern const cli_command cli_cmd_key_show;
 extern const cli_command cli_cmd_identity_create;
 extern const cli_command cli_cmd_identity_show;

@@ -12,6 +12,8 @@
 #include "report.h"
 #include "session.h"
 
+/* One a line. */
+/* clang-format off */
 const cli_command *const cli_commands[] = {
     &cli_cmd_init,
     &cli_cmd_put,
@@ -21,6 +23,8 @@ const cli_command *const cli_commands[] = {
     &cli_cmd_rm,
     &cli_cmd_verify,
     &cli_cmd_exec,
+    &cli_cmd_hash,
+    &cli_cmd_hash_default,
     &cli_cmd_key_show,
     &cli_cmd_identity_create,
     &cli_cmd_identity_show,
@@ -42,6 +46,7 @@ const cli_command *const cli_commands[] = {
     &cli_cmd_help,
     NULL,
 };
+/* clang-format on */
 
 const cli_option cli_global_options[] = {
     {"vault", 0, CLI_VALUE_DIR, "DIR", "the vault's directory", NULL},

@@ -127,7 +127,8 @@ cli_buffer_free(void *buffer, size_t size)
 size_t
 cli_step(uint64_t size)
 {
-    const size_t most = (size_t)1 << 20;
+    /* Enough for the library to work on all cores; of what comes through a pipe, not more than is waited for gladly. */
+    const size_t most = (size_t)(size == UINT64_MAX ? 1 : 4) << 20;
 
     return size == 0 ? 1 : size < most ? (size_t)size : most;
 }

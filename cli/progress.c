@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "process.h"
 #include "text.h"
 
 #define SECOND 1000000000u
@@ -85,6 +86,16 @@ cli_progress_add(cli_progress *p, uint64_t bytes)
     now = now_ns();
     if (now - p->started_ns >= SECOND && now - p->drawn_ns >= SECOND / 5)
         draw(p, now);
+}
+
+bool
+cli_progress_report(void *progress, uint64_t bytes)
+{
+    cli_progress *p = progress;
+
+    if (bytes > p->done)
+        cli_progress_add(p, bytes - p->done);
+    return cli_interrupted() == 0;
 }
 
 void

@@ -18,6 +18,8 @@ typedef struct cli_progress {
 bool cli_progress_wanted(const cli *c);
 void cli_progress_start(const cli *c, cli_progress *p, const char *label, uint64_t total);
 void cli_progress_add(cli_progress *p, uint64_t bytes);
+/** The library's callback: `progress` is a cli_progress; false once a signal was noted. */
+bool cli_progress_report(void *progress, uint64_t bytes);
 /** Removes the bar. */
 void cli_progress_end(cli_progress *p);
 

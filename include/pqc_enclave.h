@@ -103,6 +103,18 @@ PQE_API const char *pqe_status_text(pqe_status status);
 /** Name of an origin in lower case, for example "crypto". Static storage. */
 PQE_API const char *pqe_origin_name(pqe_origin origin);
 
+/* ---------------------------------------------------------------------------------------------------------- threads */
+
+/**
+ * Sets how many threads work on one large artifact, the calling thread included; 0: as many as there are processors
+ * this process may use, which is what holds until this is called. At most 256. All vaults share them. Helper threads
+ * are started when a call first moves 1 MiB or more, block all signals, and touch keys only while that call runs.
+ */
+PQE_API void pqe_set_threads(unsigned count);
+
+/** How many threads may work on one large artifact; at least 1. */
+PQE_API unsigned pqe_threads(void);
+
 /* --------------------------------------------------------------------------------------------------------- backends */
 
 /** What holds the device key. See pqc_enclave/backend.h for writing one. */
@@ -282,8 +294,8 @@ typedef struct pqe_artifact {
     const char *const *tags; /**< tag_count strings */
     size_t tag_count;
     const char *description;
-    char hash_algorithm[24]; /**< "sha3-256" (FIPS 202) */
-    char content_hash[65];   /**< lower-case hex */
+    char hash_algorithm[24]; /**< "sha3-256", "parallelhash256", or "deferred" (see pqe_bind_hash()) */
+    char content_hash[65];   /**< of the plaintext, lower-case hex; "" while deferred */
     char key_id[33];         /**< hex: the session whose wrap key wraps the DEK */
     char suite[16];          /**< "ml-kem-768" */
     uint64_t stored_bytes;   /**< ciphertext bytes of the body */
@@ -292,6 +304,16 @@ typedef struct pqe_artifact {
 
 /** Wipes and frees what pqe_info(), pqe_writer_finish(), pqe_put() or pqe_get() returned. */
 PQE_API void pqe_artifact_free(pqe_artifact **artifact);
+
+/*
+ * Content hashes. The hash of an artifact's plaintext is part of its authenticated metadata; the algorithm is recorded
+ * by name beside it.
+ *
+ *   sha3-256         FIPS 202. The default. Computed by one thread beside encryption, which it bounds.
+ *   parallelhash256  SP 800-185: ParallelHash256 with B = 65,536 bytes, L = 256 bits, empty S. On all cores.
+ *   deferred         No hash of the plaintext yet: the metadata bind a Merkle tree over the ciphertext (docs/format.md,
+ *                    section 3.5), and a hash is bound by pqe_bind_hash() or pqe_verify().
+ */
 
 /** What to store beside the content. Strings are copied; NULL means "". */
 typedef struct pqe_put_opts {
@@ -304,6 +326,7 @@ typedef struct pqe_put_opts {
     const char *description;
     const char *const *tags;
     size_t tag_count;
+    const char *hash; /**< "sha3-256", "parallelhash256" or "deferred"; NULL: the vault's default for the kind */
 } pqe_put_opts;
 
 /**
@@ -320,8 +343,23 @@ typedef struct pqe_writer pqe_writer;
 /** Starts a put of unknown size. Nothing is visible before pqe_writer_finish(). */
 PQE_API pqe_status pqe_writer_open(pqe_vault *vault, const pqe_put_opts *opts, pqe_writer **out, pqe_error *err);
 
-/** Appends plaintext. After a failure only pqe_writer_abort() is of use. */
+/**
+ * Appends plaintext. After a failure only pqe_writer_abort() is of use. 1 MiB or more in one call is encrypted on all
+ * cores (pqe_set_threads()), straight from `data`, the content hash beside it; memory besides: about 0.3 MiB a thread.
+ */
 PQE_API pqe_status pqe_writer_write(pqe_writer *writer, const void *data, size_t len, pqe_error *err);
+
+/** Called now and then with the number of bytes done so far, by the thread that made the call. Return false to stop. */
+typedef bool (*pqe_progress_fn)(void *user, uint64_t bytes);
+
+/**
+ * Appends what the regular file `fd` holds from its file position to its end, on all cores, and leaves the position at
+ * the end. `fn` may be NULL; it is told the bytes appended to the writer so far. Memory: about 0.6 MiB a thread, and
+ * 8 MiB with sha3-256. A file that becomes shorter meanwhile is PQE_E_IO; one that is written to meanwhile is stored as
+ * it was read, each byte once. Errors besides pqe_writer_write()'s: PQE_E_ARGUMENT (not a regular file), PQE_E_IO,
+ * PQE_E_CANCELLED (`fn` returned false).
+ */
+PQE_API pqe_status pqe_writer_from_file(pqe_writer *writer, int fd, pqe_progress_fn fn, void *user, pqe_error *err);
 
 /** The sole commit: durable when it returns PQE_OK. Frees the writer and sets *writer to NULL whatever it returns.
  *  `out` may be NULL. */
@@ -352,7 +390,8 @@ PQE_API pqe_status pqe_reader_read(pqe_reader *reader, void *buf, size_t capacit
 
 /**
  * Reads up to `capacity` bytes at `offset` without moving the position; *len is less than capacity only where the
- * artifact ends, and 0 at or past its end. May be called from many threads.
+ * artifact ends, and 0 at or past its end. May be called from many threads. Reads of 1 MiB or more are decrypted on
+ * all cores (pqe_set_threads()), straight into `buf`; memory besides: about 0.3 MiB a thread.
  */
 PQE_API pqe_status pqe_reader_read_at(pqe_reader *reader, uint64_t offset, void *buf, size_t capacity, size_t *len,
                                       pqe_error *err);
@@ -366,12 +405,22 @@ PQE_API pqe_status pqe_reader_read_at(pqe_reader *reader, uint64_t offset, void 
 PQE_API pqe_status pqe_reader_read_stored_at(pqe_reader *reader, uint64_t offset, void *buf, size_t capacity,
                                              size_t *len, pqe_error *err);
 
+/**
+ * Decrypts everything from the reader's position to the artifact's end into `fd`, a regular file or memfd open for
+ * writing, not in append mode. Writes on all cores, starting at the descriptor's file position, and leaves both
+ * positions behind what was written. Every byte is authenticated before it is written. After a failure the file holds
+ * parts of the content, in no order, and is to be discarded. `fn` may be NULL. Memory: about 0.5 MiB a thread.
+ * One thread at a time. Errors: PQE_E_ARGUMENT (not such a file), PQE_E_NO_SPACE, PQE_E_IO, PQE_E_DECRYPTION,
+ * PQE_E_LOCKED, PQE_E_CANCELLED (`fn` returned false).
+ */
+PQE_API pqe_status pqe_reader_to_file(pqe_reader *reader, int fd, pqe_progress_fn fn, void *user, pqe_error *err);
+
 /** Closes and wipes. */
 PQE_API void pqe_reader_close(pqe_reader **reader);
 
 /**
- * Decrypts a whole artifact into memory of its own: page-aligned, not included in core dumps. Free with
- * pqe_content_free(), which wipes it. `out_artifact` may be NULL. A 0-byte artifact gives a non-NULL pointer.
+ * Decrypts a whole artifact into memory of its own: page-aligned (from 4 MiB on: aligned to 2 MiB and in huge pages
+ * where the system gives them), not included in core dumps. Free with pqe_content_free(), which wipes it. `out_artifact` may be NULL. A 0-byte artifact gives a non-NULL pointer.
  */
 PQE_API pqe_status pqe_get(pqe_vault *vault, const char *name_or_id, void **content, size_t *len,
                            pqe_artifact **out_artifact, pqe_error *err);
@@ -382,6 +431,35 @@ PQE_API void pqe_content_free(void **content, size_t len);
 /** Metadata of one artifact, by name or artifact_id. Free with pqe_artifact_free(). The access policy guards contents,
  *  not metadata: it is not asked. */
 PQE_API pqe_status pqe_info(pqe_vault *vault, const char *name_or_id, pqe_artifact **out, pqe_error *err);
+
+/**
+ * Binds a content hash to an artifact that was stored as "deferred": checks the ciphertext against its commitment,
+ * reads and hashes the content, and re-wraps the DEK over the new metadata in one transaction (the artifact_id stays).
+ * `hash` is "sha3-256" (also NULL) or "parallelhash256". An artifact that has a hash keeps it, whatever `hash` says.
+ * `out`, the metadata then, may be NULL. Errors: PQE_E_NOT_FOUND, PQE_E_TAMPERED (the commitment does not fit),
+ * PQE_E_DECRYPTION, PQE_E_READ_ONLY, PQE_E_BUSY, ...
+ */
+PQE_API pqe_status pqe_bind_hash(pqe_vault *vault, const char *name_or_id, const char *hash, pqe_artifact **out,
+                                 pqe_error *err);
+
+/** The name of the content hash that artifacts of a kind get where pqe_put_opts names none. Static storage. */
+PQE_API pqe_status pqe_hash_default(pqe_vault *vault, pqe_kind kind, const char **hash, pqe_error *err);
+
+/** Sets it for what is put from now on, durably; NULL: "sha3-256". */
+PQE_API pqe_status pqe_set_hash_default(pqe_vault *vault, pqe_kind kind, const char *hash, pqe_error *err);
+
+/** Content hashes of plain data, as the vault computes them. */
+typedef struct pqe_hasher pqe_hasher;
+
+/** `algorithm`: "sha3-256" (also NULL) or "parallelhash256". */
+PQE_API pqe_status pqe_hasher_open(const char *algorithm, pqe_hasher **out, pqe_error *err);
+/** Appends data; one thread at a time. parallelhash256 works on all cores where 1 MiB or more are given. */
+PQE_API pqe_status pqe_hasher_update(pqe_hasher *hasher, const void *data, size_t len, pqe_error *err);
+/** Writes the hash as lower-case hex with a NUL. Frees the hasher and sets *hasher to NULL whatever it returns. */
+#define PQE_HASH_HEX_SIZE 65
+PQE_API pqe_status pqe_hasher_finish(pqe_hasher **hasher, char out[PQE_HASH_HEX_SIZE], pqe_error *err);
+/** Gives up. */
+PQE_API void pqe_hasher_close(pqe_hasher **hasher);
 
 /** Removes an artifact by name or artifact_id: drops its wrapped DEK, then the body. Durable when it returns PQE_OK.
  *  One whose row in the index was damaged is removed too (and replaced by a put), so that a vault can be mended.
@@ -423,8 +501,10 @@ typedef struct pqe_verify_summary {
  * Checks one artifact (name or id) or, with NULL, the whole vault: head, every index entry, every chunk of every body,
  * every content hash recomputed, with NULL also the policy, the use counts and the audit chain. Goes on after damage and
  * reports each; what is not damage but keeps it from looking (no memory, a busy vault, a file that may not be opened)
- * ends it. Returns PQE_OK if all is sound, otherwise the first finding's status. No content leaves, so the access policy
- * is not asked and nothing counts as a use. `fn` and `summary` may be NULL.
+ * ends it. A sound artifact whose content hash is deferred has its commitment checked and, where the vault can be
+ * written, gets its sha3-256 bound; the finding shows it. Returns PQE_OK if all is sound, otherwise the first finding's
+ * status. No content leaves, so the access policy is not asked and nothing counts as a use. `fn` and `summary` may be
+ * NULL.
  */
 PQE_API pqe_status pqe_verify(pqe_vault *vault, const char *name_or_id, pqe_verify_fn fn, void *user,
                               pqe_verify_summary *summary, pqe_error *err);

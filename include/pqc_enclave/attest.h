@@ -91,7 +91,9 @@ typedef struct pqe_attest_opts {
 /**
  * States, signed by an identity of the vault, which content an artifact (name or id) has. The content hash is computed
  * anew from the stored body unless opts->trust_record says to take the one computed by this vault when the artifact was
- * put; a hash that this vault has neither computed nor verified is refused with PQE_E_STATE. `opts` may be NULL. Free
+ * put; a hash that this vault has neither computed nor verified is refused with PQE_E_STATE. One that was deferred is
+ * computed and bound first (pqe_bind_hash(): SHA3-256). Version 1 states SHA3-256 alone, and refuses an artifact that has
+ * another with PQE_E_STATE; version 2 names the algorithm. `opts` may be NULL. Free
  * with pqe_attestation_free().
  * Errors: PQE_E_NOT_FOUND (artifact or identity), PQE_E_TAMPERED, PQE_E_DECRYPTION, PQE_E_LOCKED, PQE_E_BACKEND, ...
  */

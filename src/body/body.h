@@ -36,6 +36,15 @@ typedef struct pqe__body_writer pqe__body_writer;
 pqe_status pqe__body_writer_new(const uint8_t dek[32], const uint8_t body_id[PQE__BODY_ID_SIZE], const uint8_t *salt,
                                 pqe__body_sink sink, void *user, pqe__body_writer **out, pqe_error *err);
 pqe_status pqe__body_writer_write(pqe__body_writer *w, const void *data, size_t len, pqe_error *err);
+/** Chunks sealed so far; false if a part of the next one is waiting, so that whole chunks cannot follow. */
+bool pqe__body_writer_position(const pqe__body_writer *w, uint64_t *chunks);
+/** Flushes the sink's share and gives the next `count` chunks to the caller, who seals every one of them with
+ *  pqe__body_writer_seal() and stores it in its place himself. PQE_E_STATE within a chunk. */
+pqe_status pqe__body_writer_reserve(pqe__body_writer *w, uint64_t count, uint64_t *first, pqe_error *err);
+/** Seals `count` whole chunks that were reserved, each once, into `out` (PQE__BODY_CHUNK_STORED bytes each). Several
+ *  threads at once, but not beside the other calls. */
+pqe_status pqe__body_writer_seal(pqe__body_writer *w, uint64_t first, size_t count, const uint8_t *in, uint8_t *out,
+                                 pqe_error *err);
 /** Writes the final chunk and flushes the sink's share; only pqe__body_writer_free() may follow. */
 pqe_status pqe__body_writer_finish(pqe__body_writer *w, pqe_error *err);
 /** Wipes. */

@@ -13,8 +13,10 @@
 
 #include "body/body.h"
 
-/** Most chunks of a batch: 512 KiB of plaintext, so that a batch stays in the cache of one core. */
-#define PQE__BODY_BATCH 32u
+/** Most chunks of a batch: 256 KiB of plaintext, so that it stays in the cache of one core, stored bytes and all. */
+#define PQE__BODY_BATCH 16u
+/** Idle contexts kept by a writer, or lanes by a reader. */
+#define PQE__BODY_IDLE 16u
 /** Largest plaintext: the last chunk, number 2^38 - 1, is never full. */
 #define PQE__BODY_MAX_PLAIN (PQE__BODY_MAX_CHUNKS * PQE__BODY_CHUNK - 1)
 /** Longest context accepted; ours has 36 bytes, those of published vectors fewer. */
@@ -50,6 +52,9 @@ struct pqe__body_writer {
     pid_t owner;
     pqe__body_keys *keys; /* locked memory */
     pqe__aead *aead;
+    pthread_mutex_t lock; /* of the contexts of threads that seal reserved chunks */
+    pqe__aead *idle[PQE__BODY_IDLE];
+    size_t idle_count;
     uint64_t next;  /* number of the next chunk */
     uint8_t *stage; /* locked memory, one chunk; NULL until a write leaves part of a chunk over */
     size_t staged;

@@ -16,8 +16,6 @@
 #define NO_CHUNK UINT64_MAX
 /* Bodies up to this size (those kept in index rows, and a little more) are read by one call of the source. */
 #define SMALL_BODY ((size_t)PQE__BODY_HEADER + (size_t)4 * PQE__BODY_CHUNK_STORED)
-/* Idle lanes kept; a lane may hold one batch of stored bytes. */
-#define IDLE_MAX 16u
 
 /* Plaintext bytes of a chunk. */
 static size_t
@@ -94,7 +92,7 @@ static void
 lane_return(pqe__body_reader *r, pqe__body_lane *lane)
 {
     pthread_mutex_lock(&r->lock);
-    if (r->idle_count < IDLE_MAX) {
+    if (r->idle_count < PQE__BODY_IDLE) {
         lane->next = r->idle;
         r->idle = lane;
         r->idle_count++;

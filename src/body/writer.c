@@ -19,6 +19,8 @@ static void
 drop_secrets(pqe__body_writer *w)
 {
     pqe__aead_free(&w->aead);
+    while (w->idle_count > 0)
+        pqe__aead_free(&w->idle[--w->idle_count]);
     pqe__secmem_free(w->keys);
     w->keys = NULL;
     pqe__secmem_free(w->stage);
@@ -176,6 +178,10 @@ pqe__body_writer_start(const uint8_t dek[32], const uint8_t *context, size_t con
     *out = NULL;
     if (w == NULL)
         return pqe__fail_nomem(err);
+    if (pthread_mutex_init(&w->lock, NULL) != 0) {
+        free(w);
+        return pqe__fail_nomem(err);
+    }
     w->sink = sink;
     w->user = user;
     w->owner = getpid();
@@ -196,7 +202,6 @@ pqe__body_writer_start(const uint8_t dek[32], const uint8_t *context, size_t con
         status = pqe__aead_new(w->keys->key, PQE__KEY_SIZE, &w->aead, err);
     if (status != PQE_OK)
         goto cleanup;
-    pqe__wipe(w->keys->key, sizeof w->keys->key); /* the AEAD has it; the base nonce is still needed */
     memcpy(w->out + PQE__BODY_SALT_SIZE, w->keys->commitment, PQE__BODY_COMMITMENT_SIZE);
     w->used = PQE__BODY_HEADER;
     *out = w;
@@ -226,6 +231,81 @@ pqe__body_writer_write(pqe__body_writer *w, const void *data, size_t len, pqe_er
         return status;
     status = take_in(w, data, len, err);
     return status == PQE_OK ? PQE_OK : give_up(w, status);
+}
+
+/* ---- several threads ---- */
+
+bool
+pqe__body_writer_position(const pqe__body_writer *w, uint64_t *chunks)
+{
+    *chunks = w->next;
+    return w->staged == 0;
+}
+
+pqe_status
+pqe__body_writer_reserve(pqe__body_writer *w, uint64_t count, uint64_t *first, pqe_error *err)
+{
+    pqe_status status = check_usable(w, err);
+
+    *first = 0;
+    if (status != PQE_OK)
+        return status;
+    if (w->staged != 0)
+        status = pqe__fail(err, PQE_E_STATE, PQE_ORIGIN_API, 0, "a chunk of the body is not complete");
+    else if (count > PQE__BODY_MAX_CHUNKS - 1 - w->next) /* the last chunk is never full */
+        status = pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_FORMAT, 0, "a body holds at most 4 PiB - 1 byte");
+    if (status == PQE_OK)
+        status = flush(w, err);
+    if (status != PQE_OK)
+        return give_up(w, status);
+    *first = w->next;
+    w->next += count;
+    return PQE_OK;
+}
+
+static pqe_status
+take_context(pqe__body_writer *w, pqe__aead **out, pqe_error *err)
+{
+    *out = NULL;
+    pthread_mutex_lock(&w->lock);
+    if (w->idle_count > 0)
+        *out = w->idle[--w->idle_count];
+    pthread_mutex_unlock(&w->lock);
+    return *out != NULL ? PQE_OK : pqe__aead_new(w->keys->key, PQE__KEY_SIZE, out, err);
+}
+
+static void
+return_context(pqe__body_writer *w, pqe__aead *aead)
+{
+    pthread_mutex_lock(&w->lock);
+    if (w->idle_count < PQE__BODY_IDLE) {
+        w->idle[w->idle_count++] = aead;
+        aead = NULL;
+    }
+    pthread_mutex_unlock(&w->lock);
+    pqe__aead_free(&aead);
+}
+
+pqe_status
+pqe__body_writer_seal(pqe__body_writer *w, uint64_t first, size_t count, const uint8_t *in, uint8_t *out,
+                      pqe_error *err)
+{
+    uint8_t nonce[PQE__NONCE_SIZE];
+    pqe__aead *aead;
+    pqe_status status = check_usable(w, err);
+
+    if (status == PQE_OK)
+        status = take_context(w, &aead, err);
+    if (status != PQE_OK)
+        return status;
+    for (size_t i = 0; i < count && status == PQE_OK; i++) {
+        pqe__body_nonce(w->keys->base_nonce, first + i, nonce);
+        status = pqe__aead_seal(aead, nonce, NULL, 0, in + i * PQE__BODY_CHUNK, PQE__BODY_CHUNK,
+                                out + i * PQE__BODY_CHUNK_STORED, err);
+    }
+    pqe__wipe(nonce, sizeof nonce);
+    return_context(w, aead);
+    return status;
 }
 
 pqe_status
@@ -260,6 +340,7 @@ pqe__body_writer_free(pqe__body_writer **w)
         (*w)->stage = NULL;
     }
     drop_secrets(*w);
+    pthread_mutex_destroy(&(*w)->lock);
     free((*w)->out);
     free(*w);
     *w = NULL;

@@ -67,6 +67,7 @@ typedef struct pqe__head_private {
     bool has_policy;
     uint8_t policy[PQE__DIGEST_SIZE]; /* SHA-256 of the policy as it is stored */
     pqe__audit_head audit;
+    uint8_t hash_default[PQE_KIND_OTHER + 1]; /* by kind: a pqe__hash_algorithm, or 0 for SHA3-256 */
 } pqe__head_private;
 
 pqe_status pqe__head_encode_private(const pqe__head_private *priv, pqe__wcur *out, pqe_error *err);
@@ -75,7 +76,16 @@ pqe_status pqe__head_decode_private(const uint8_t *bytes, size_t len, pqe__head_
 /* ---- record ---- */
 
 #define PQE__RECORD_MAX 65536u
-#define PQE__RECORD_HASH_SHA3_256 1u
+/** What the record's 32 bytes of content hash are. */
+typedef enum pqe__hash_algorithm {
+    PQE__RECORD_HASH_SHA3_256 = 1,        /* FIPS 202 */
+    PQE__RECORD_HASH_PARALLELHASH256 = 2, /* SP 800-185, blocks of 64 KiB, 256 bits, no customization */
+    PQE__RECORD_HASH_DEFERRED = 3         /* the ciphertext commitment, until a hash is bound */
+} pqe__hash_algorithm;
+/** "sha3-256" and so on; NULL for one that this version does not know, and so refuses. */
+const char *pqe__hash_name(unsigned algorithm);
+/** False if there is none of that name. */
+bool pqe__hash_from_name(const char *name, pqe__hash_algorithm *out);
 
 typedef struct pqe__text {
     const char *data;

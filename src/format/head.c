@@ -8,8 +8,8 @@
 
 static const uint8_t head_magic[8] = {'P', 'Q', 'E', 'H', 'E', 'A', 'D', '\n'};
 
-/* Tags of the private part. 3 and 5 are kept for recovery keys and content-hash defaults. */
-enum { TAG_DEVICE_ID = 1, TAG_POLICY = 2, TAG_AUDIT = 4 };
+/* Tags of the private part. 3 is kept for recovery keys. */
+enum { TAG_DEVICE_ID = 1, TAG_POLICY = 2, TAG_AUDIT = 4, TAG_HASH_DEFAULTS = 5 };
 #define AUDIT_HEAD_SIZE (4u + 8u + 2u * PQE__DIGEST_SIZE)
 
 /* RFC 9180, section 7; ML-KEM-768 from draft-ietf-hpke-pq. */
@@ -96,6 +96,43 @@ pqe__head_decode(const uint8_t *bytes, size_t len, pqe__head *out, const uint8_t
     return PQE_OK;
 }
 
+/* Pairs of kind and algorithm in ascending order of kind; the field is left out where all kinds have SHA3-256. */
+static void
+put_hash_defaults(const pqe__head_private *priv, pqe__wcur *out)
+{
+    uint8_t pairs[2 * sizeof priv->hash_default];
+    size_t len = 0;
+
+    for (size_t kind = 1; kind < sizeof priv->hash_default; kind++) {
+        if (priv->hash_default[kind] == 0)
+            continue;
+        pairs[len++] = (uint8_t)kind;
+        pairs[len++] = priv->hash_default[kind];
+    }
+    if (len == 0)
+        return;
+    pqe__put_u16(out, TAG_HASH_DEFAULTS);
+    pqe__put_u32(out, (uint32_t)len);
+    pqe__put_bytes(out, pairs, len);
+}
+
+/* Refuses anything that put_hash_defaults() would not have written. */
+static bool
+get_hash_defaults(const uint8_t *value, size_t size, pqe__head_private *out)
+{
+    unsigned last = 0;
+
+    if (size == 0 || size % 2 != 0)
+        return false;
+    for (size_t i = 0; i < size; i += 2) {
+        if (value[i] <= last || value[i] >= sizeof out->hash_default || pqe__hash_name(value[i + 1]) == NULL)
+            return false;
+        last = value[i];
+        out->hash_default[last] = value[i + 1];
+    }
+    return true;
+}
+
 pqe_status
 pqe__head_encode_private(const pqe__head_private *priv, pqe__wcur *out, pqe_error *err)
 {
@@ -117,6 +154,7 @@ pqe__head_encode_private(const pqe__head_private *priv, pqe__wcur *out, pqe_erro
         pqe__put_bytes(out, priv->audit.link, PQE__DIGEST_SIZE);
         pqe__put_bytes(out, priv->audit.uses, PQE__DIGEST_SIZE);
     }
+    put_hash_defaults(priv, out);
     if (!out->ok)
         return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_FORMAT, 0, "the vault's settings exceed %u bytes",
                          PQE__HEAD_PRIVATE_MAX);
@@ -144,6 +182,8 @@ decode_setting(uint16_t tag, const uint8_t *value, size_t size, pqe__head_privat
         out->has_policy = true;
         pqe__get_copy(&c, out->policy, PQE__DIGEST_SIZE);
         break;
+    case TAG_HASH_DEFAULTS:
+        return get_hash_defaults(value, size, out);
     default:
         out->audit.chain = pqe__get_u32(&c);
         out->audit.seq = pqe__get_u64(&c);
@@ -170,7 +210,7 @@ pqe__head_decode_private(const uint8_t *bytes, size_t len, pqe__head_private *ou
         if (value == NULL || tag <= last)
             return settings_damaged(err);
         last = tag;
-        if (tag != TAG_DEVICE_ID && tag != TAG_POLICY && tag != TAG_AUDIT)
+        if (tag != TAG_DEVICE_ID && tag != TAG_POLICY && tag != TAG_AUDIT && tag != TAG_HASH_DEFAULTS)
             return pqe__fail(err, PQE_E_VERSION, PQE_ORIGIN_FORMAT, tag,
                              "the vault uses setting %u, which this version does not know", tag);
         if (first != (tag == TAG_DEVICE_ID) || !decode_setting(tag, value, size, out))

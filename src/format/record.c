@@ -44,6 +44,28 @@ pqe_kind_from_name(const char *name, pqe_kind *out)
     return false;
 }
 
+static const char *const hash_names[] = {[PQE__RECORD_HASH_SHA3_256] = "sha3-256",
+                                         [PQE__RECORD_HASH_PARALLELHASH256] = "parallelhash256",
+                                         [PQE__RECORD_HASH_DEFERRED] = "deferred"};
+
+const char *
+pqe__hash_name(unsigned algorithm)
+{
+    return algorithm < sizeof hash_names / sizeof hash_names[0] ? hash_names[algorithm] : NULL;
+}
+
+bool
+pqe__hash_from_name(const char *name, pqe__hash_algorithm *out)
+{
+    for (unsigned i = PQE__RECORD_HASH_SHA3_256; pqe__hash_name(i) != NULL; i++) {
+        if (strcmp(hash_names[i], name) == 0) {
+            *out = (pqe__hash_algorithm)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 static pqe_status
 check_text(pqe__text text, size_t max, const char *what, pqe_error *err)
 {
@@ -162,7 +184,7 @@ pqe__record_decode(const uint8_t *bytes, size_t len, pqe__record *out, pqe_error
         out->tags[i] = get_text(&c);
     if (!pqe__rcur_done(&c) || out->created_at > TIME_MAX || pqe__record_check(out, NULL) != PQE_OK)
         return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_FORMAT, 0, "a record is malformed");
-    if (pqe__suite_name(out->suite) == NULL || out->hash_algorithm != PQE__RECORD_HASH_SHA3_256)
+    if (pqe__suite_name(out->suite) == NULL || pqe__hash_name(out->hash_algorithm) == NULL)
         return pqe__fail(err, PQE_E_VERSION, PQE_ORIGIN_FORMAT, 0, "a record names an algorithm this version refuses");
     return PQE_OK;
 }

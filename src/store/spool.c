@@ -79,7 +79,7 @@ pqe__spool_open(pqe__store *store, const uint8_t name[PQE__ID_SIZE], bool create
         return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_IO, errno, "a spool is not a regular file");
     if (out->fd < 0)
         return !create && errno == ENOENT ? PQE_OK : pqe__fail_errno(err, errno, "cannot open a spool");
-    if (!lock(out->fd, wait_ms)) {
+    if (!lock(out->fd, wait_ms < store->busy_ms ? wait_ms : store->busy_ms)) {
         pqe__close_fd(&out->fd);
         return pqe__fail(err, PQE_E_BUSY, PQE_ORIGIN_IO, 0, "another process holds a spool");
     }

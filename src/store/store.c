@@ -264,7 +264,7 @@ pqe__store_begin_within(pqe__store *store, bool write, uint32_t wait_ms, pqe_err
 {
     pqe_status status;
 
-    sqlite3_busy_timeout(store->db, (int)wait_ms);
+    sqlite3_busy_timeout(store->db, (int)(wait_ms < store->busy_ms ? wait_ms : store->busy_ms));
     status = pqe__store_begin(store, write, err);
     sqlite3_busy_timeout(store->db, (int)store->busy_ms);
     return status;

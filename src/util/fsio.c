@@ -27,6 +27,23 @@ pqe__write_all(int fd, const void *data, size_t len, const char *what, pqe_error
 }
 
 pqe_status
+pqe__pwrite_all(int fd, const void *data, size_t len, uint64_t offset, const char *what, pqe_error *err)
+{
+    const uint8_t *p = data;
+
+    for (size_t done = 0; done < len;) {
+        size_t step = len - done < IO_STEP ? len - done : IO_STEP;
+        ssize_t n = pwrite(fd, p + done, step, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return pqe__fail_errno(err, n < 0 ? errno : EIO, what);
+        done += (size_t)n;
+    }
+    return PQE_OK;
+}
+
+pqe_status
 pqe__pread_all(int fd, void *buf, size_t len, uint64_t offset, size_t *got, const char *what, pqe_error *err)
 {
     uint8_t *p = buf;

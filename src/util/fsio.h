@@ -9,6 +9,8 @@
 
 /** Writes all bytes, over short writes and EINTR. */
 pqe_status pqe__write_all(int fd, const void *data, size_t len, const char *what, pqe_error *err);
+/** The same at `offset`, without moving the descriptor's position. */
+pqe_status pqe__pwrite_all(int fd, const void *data, size_t len, uint64_t offset, const char *what, pqe_error *err);
 /** Reads up to `len` bytes at `offset`; *got is less only at the end of the file. */
 pqe_status pqe__pread_all(int fd, void *buf, size_t len, uint64_t offset, size_t *got, const char *what,
                           pqe_error *err);

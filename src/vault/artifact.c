@@ -61,8 +61,9 @@ pqe__artifact_new(const pqe__found *found, pqe_artifact **out, pqe_error *err)
         b->tags[i] = copy_text(&at, r->tags[i]);
     a->tags = b->tags;
     a->tag_count = r->tag_count;
-    memcpy(a->hash_algorithm, "sha3-256", sizeof "sha3-256");
-    pqe__hex_encode(r->content_hash, sizeof r->content_hash, a->content_hash);
+    memcpy(a->hash_algorithm, pqe__hash_name(r->hash_algorithm), strlen(pqe__hash_name(r->hash_algorithm)) + 1);
+    if (r->hash_algorithm != PQE__RECORD_HASH_DEFERRED)
+        pqe__hex_encode(r->content_hash, sizeof r->content_hash, a->content_hash);
     pqe__hex_encode(r->key_id, PQE__ID_SIZE, a->key_id);
     memcpy(a->suite, pqe__suite_name(r->suite), strlen(pqe__suite_name(r->suite)) + 1);
     a->stored_bytes = r->stored_bytes;

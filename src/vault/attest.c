@@ -32,15 +32,35 @@ read_opts(const pqe_attest_opts *given, pqe_attest_opts *o, pqe_error *err)
     return PQE_OK;
 }
 
-/* Every put has computed the hash that the record holds, and the record is authenticated. A hash that came from outside
-   with the content, and was not verified here, is not this device's to attest. */
+/* Every put has computed the hash that the record holds, or verify has bound it, and the record is authenticated. A hash
+   that came from outside with the content, and was not verified here, is not this device's to attest. */
 static pqe_status
-check_provenance(const pqe_artifact *artifact, pqe_error *err)
+check_provenance(const pqe_artifact *artifact, const pqe_attest_opts *o, pqe_error *err)
 {
-    if (strcmp(artifact->hash_algorithm, "sha3-256") != 0)
+    if (artifact->content_hash[0] == '\0')
         return pqe__fail(err, PQE_E_STATE, PQE_ORIGIN_API, 0,
                          "this vault has neither computed nor verified the artifact's content hash");
+    if (o->version == 1 && strcmp(artifact->hash_algorithm, "sha3-256") != 0)
+        return pqe__fail(err, PQE_E_STATE, PQE_ORIGIN_API, 0,
+                         "version 1 of attestations names no algorithm: it states hashes of SHA3-256 only");
     return PQE_OK;
+}
+
+/* A hash that was deferred is computed and bound first: *fresh. */
+static pqe_status
+open_with_hash(pqe_vault *vault, const char *name_or_id, pqe_reader **out, bool *fresh, pqe_error *err)
+{
+    char id[PQE_ARTIFACT_ID_SIZE];
+    pqe_status status = pqe__reader_open_check(vault, name_or_id, out, err);
+
+    *fresh = false;
+    if (status != PQE_OK || pqe_reader_artifact(*out)->content_hash[0] != '\0')
+        return status;
+    memcpy(id, pqe_reader_artifact(*out)->artifact_id, sizeof id);
+    pqe_reader_close(out);
+    status = pqe_bind_hash(vault, id, NULL, NULL, err);
+    *fresh = status == PQE_OK;
+    return status == PQE_OK ? pqe__reader_open_check(vault, id, out, err) : status;
 }
 
 /* What is stated of a device beyond its artifact. */
@@ -184,6 +204,7 @@ pqe_attest(pqe_vault *vault, const char *name_or_id, const pqe_attest_opts *opts
     pqe_reader *reader = NULL;
     pqe_error inner = {0};
     uint64_t bytes;
+    bool fresh = false;
     pqe_status status;
 
     if (out == NULL)
@@ -198,10 +219,10 @@ pqe_attest(pqe_vault *vault, const char *name_or_id, const pqe_attest_opts *opts
         return status;
     /* The reader stays on one version of the artifact, whatever happens to its name meanwhile. No content leaves: the
        access policy is not asked. */
-    status = pqe__reader_open_check(vault, name_or_id, &reader, &inner);
+    status = open_with_hash(vault, name_or_id, &reader, &fresh, &inner);
     if (status == PQE_OK)
-        status = check_provenance(pqe_reader_artifact(reader), &inner);
-    if (status == PQE_OK && !o.trust_record)
+        status = check_provenance(pqe_reader_artifact(reader), &o, &inner);
+    if (status == PQE_OK && !fresh && !o.trust_record)
         status = pqe__reader_check_hash(reader, &bytes, &inner);
     if (status == PQE_OK)
         status = state_and_sign(vault, &o, pqe_reader_artifact(reader), out, &inner);

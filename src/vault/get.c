@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Getting: readers over body files or inline bodies, and the whole-buffer call on top. */
-#include "vault/internal.h"
+#include "vault/reader.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -11,21 +11,7 @@
 
 #include "util/fsio.h"
 
-#define SLICE ((size_t)4 << 20) /* plaintext handled while key_lock is held: bounds how long expiry waits */
-#define LARGE_CONTENT ((size_t)4 << 20)
 #define RACE_TRIES 100 /* lookups repeated because a replace removed the file in between */
-
-struct pqe_reader {
-    pqe__handle handle;
-    pqe_artifact *artifact;
-    pqe__body_reader *body; /* NULL once the session has ended */
-    int fd;                 /* -1: inline */
-    uint8_t *inline_body;
-    size_t inline_len;
-    uint64_t position;
-    bool exempt;      /* the library's own: not logged */
-    atomic_bool hurt; /* that reading failed is in the log */
-};
 
 static pqe_status
 read_file(void *user, uint64_t offset, uint8_t *buf, size_t len, pqe_error *err)
@@ -48,6 +34,12 @@ read_inline(void *user, uint64_t offset, uint8_t *buf, size_t len, pqe_error *er
         return pqe__fail(err, PQE_E_DECRYPTION, PQE_ORIGIN_INDEX, 0, "the body is truncated");
     memcpy(buf, r->inline_body + offset, len);
     return PQE_OK;
+}
+
+pqe_status
+pqe__reader_stored(pqe_reader *r, uint64_t offset, uint8_t *buf, size_t len, pqe_error *err)
+{
+    return r->fd >= 0 ? read_file(r, offset, buf, len, err) : read_inline(r, offset, buf, len, err);
 }
 
 static void
@@ -129,8 +121,11 @@ open_found(pqe__txn *txn, pqe__found *f, pqe__access *access, pqe_reader *r, boo
     status = pqe__artifact_new(f, &r->artifact, err);
     if (status == PQE_OK && txn->write)
         status = pqe__access_count(txn, f, access, err);
-    if (status == PQE_OK)
+    if (status == PQE_OK) {
+        r->hash_algorithm = f->record.hash_algorithm;
+        memcpy(r->recorded_hash, f->record.content_hash, sizeof r->recorded_hash);
         pqe__handle_add(txn->vault, &r->handle);
+    }
     return status;
 }
 
@@ -222,112 +217,19 @@ pqe_reader_artifact(const pqe_reader *reader)
     return reader != NULL ? reader->artifact : NULL;
 }
 
-/* ---- read ---- */
-
-static pqe_status
-reader_enter(pqe_reader *r, pqe_error *err)
-{
-    pqe_status status = pqe__handle_usable(&r->handle, err);
-
-    if (status != PQE_OK || (status = pqe__session_enter(r->handle.vault, err)) != PQE_OK)
-        return status;
-    if (r->body != NULL)
-        return PQE_OK;
-    pqe__session_leave(r->handle.vault);
-    return pqe__locked(err); /* unlocked again, but in another session than the reader's */
-}
-
-/* That content turned out to be damaged is worth an entry, once a reader. */
-static void
-log_damage(pqe_reader *r, pqe_status status, const pqe_error *error)
-{
-    char details[320];
-    int n;
-    pqe__event event = {.op = PQE_AUDIT_GET, .kind = r->artifact->kind};
-
-    if (r->exempt || status != PQE_E_DECRYPTION || atomic_exchange(&r->hurt, true))
-        return;
-    n = snprintf(details, sizeof details, "%s: %s", pqe_status_name(status), error->message);
-    event.details = (pqe__text){details, n > 0 ? (size_t)n : 0};
-    event.artifact_id = (pqe__text){r->artifact->artifact_id, strlen(r->artifact->artifact_id)};
-    event.name = (pqe__text){r->artifact->name, strlen(r->artifact->name)};
-    pqe__audit_note(r->handle.vault, &event);
-}
-
-pqe_status
-pqe_reader_read_at(pqe_reader *reader, uint64_t offset, void *buf, size_t capacity, size_t *len, pqe_error *err)
-{
-    uint8_t *p = buf;
-    size_t done = 0;
-    pqe_error inner = {0};
-    pqe_status status = PQE_OK;
-
-    if (len != NULL)
-        *len = 0;
-    if (len == NULL || reader == NULL || (buf == NULL && capacity != 0))
-        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "reader, buffer and length are required");
-    do { /* also at capacity 0: a locked vault says so */
-        size_t n = capacity - done < SLICE ? capacity - done : SLICE, got = 0;
-        if ((status = reader_enter(reader, &inner)) != PQE_OK)
-            break;
-        status = pqe__body_reader_read_at(reader->body, offset + done, p + done, n, &got, &inner);
-        pqe__session_leave(reader->handle.vault);
-        done += got;
-        if (got < n)
-            break;
-    } while (status == PQE_OK && done < capacity);
-    if (status == PQE_OK) {
-        *len = done;
-        return PQE_OK;
-    }
-    pqe__wipe(buf, capacity);
-    log_damage(reader, status, &inner);
-    pqe__set_error(err, status, inner.origin, inner.native, "%s", inner.message);
-    return status;
-}
-
-pqe_status
-pqe_reader_read(pqe_reader *reader, void *buf, size_t capacity, size_t *len, pqe_error *err)
-{
-    pqe_status status;
-
-    if (len == NULL)
-        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "there is no place for the length");
-    *len = 0;
-    if (reader == NULL)
-        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the reader is NULL");
-    status = pqe_reader_read_at(reader, reader->position, buf, capacity, len, err);
-    if (status == PQE_OK)
-        reader->position += *len;
-    return status;
-}
-
-pqe_status
-pqe_reader_read_stored_at(pqe_reader *reader, uint64_t offset, void *buf, size_t capacity, size_t *len, pqe_error *err)
-{
-    uint64_t left;
-    size_t want;
-    pqe_status status;
-
-    if (len != NULL)
-        *len = 0;
-    if (len == NULL || reader == NULL || (buf == NULL && capacity != 0))
-        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "reader, buffer and length are required");
-    if ((status = pqe__handle_usable(&reader->handle, err)) != PQE_OK)
-        return status;
-    left = offset < reader->artifact->stored_bytes ? reader->artifact->stored_bytes - offset : 0;
-    want = capacity < left ? capacity : (size_t)left;
-    if (want != 0)
-        status =
-            reader->fd < 0 ? read_inline(reader, offset, buf, want, err) : read_file(reader, offset, buf, want, err);
-    if (status == PQE_OK)
-        *len = want;
-    else
-        pqe__wipe(buf, capacity);
-    return status;
-}
-
 /* ---- whole-buffer calls ---- */
+
+#define HUGE_PAGE ((size_t)2 << 20)
+#define HUGE_MIN (2 * HUGE_PAGE)
+
+/* The size of the mapping that holds `len` bytes of content. */
+static size_t
+mapped_size(size_t len)
+{
+    if (len < HUGE_MIN)
+        return len != 0 ? len : 1;
+    return (len + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+}
 
 void
 pqe_content_free(void **content, size_t len)
@@ -335,20 +237,29 @@ pqe_content_free(void **content, size_t len)
     if (content == NULL || *content == NULL)
         return;
     pqe__wipe(*content, len);
-    munmap(*content, len != 0 ? len : 1);
+    munmap(*content, mapped_size(len));
     *content = NULL;
 }
 
+/* Large content starts at a huge page: faulting in small ones costs more than decrypting does. */
 static pqe_status
 map_content(size_t len, void **content, pqe_error *err)
 {
-    void *p = mmap(NULL, len != 0 ? len : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t size = mapped_size(len), slack = len < HUGE_MIN ? 0 : HUGE_PAGE, before;
+    uint8_t *p = mmap(NULL, size + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (p == MAP_FAILED)
         return pqe__fail_errno(err, errno, "cannot map memory for the content");
-    madvise(p, len != 0 ? len : 1, MADV_DONTDUMP); /* both are advice: failure leaves memory usable */
-    if (len >= LARGE_CONTENT)
-        madvise(p, len, MADV_HUGEPAGE); /* with 4 KiB pages most of the time of a large get is page faults */
+    if (slack != 0) {
+        before = (HUGE_PAGE - (uintptr_t)p % HUGE_PAGE) % HUGE_PAGE;
+        if (before != 0)
+            munmap(p, before);
+        if (before != slack)
+            munmap(p + before + size, slack - before);
+        p += before;
+        madvise(p, size, MADV_HUGEPAGE); /* advice, like the next: failure leaves memory usable */
+    }
+    madvise(p, size, MADV_DONTDUMP);
     *content = p;
     return PQE_OK;
 }
@@ -369,14 +280,14 @@ pqe_get(pqe_vault *vault, const char *name_or_id, void **content, size_t *len, p
     if (out_artifact != NULL)
         *out_artifact = NULL;
     status = pqe_reader_open(vault, name_or_id, &r, err);
-    if (status == PQE_OK && r->artifact->size_bytes > SIZE_MAX / 2)
+    if (status == PQE_OK && r->artifact->size_bytes > SIZE_MAX / 4)
         status = pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_API, 0, "the artifact does not fit into this process");
     if (status == PQE_OK) {
         size = (size_t)r->artifact->size_bytes;
         status = map_content(size, &p, err);
     }
     if (status == PQE_OK)
-        status = pqe_reader_read_at(r, 0, p, size, &got, err);
+        status = pqe__reader_fill(r, 0, p, size, &got, err);
     if (status == PQE_OK) {
         *content = p;
         *len = got;
@@ -384,8 +295,8 @@ pqe_get(pqe_vault *vault, const char *name_or_id, void **content, size_t *len, p
             *out_artifact = r->artifact;
             r->artifact = NULL;
         }
-    } else {
-        pqe_content_free(&p, size);
+    } else if (p != NULL) {
+        munmap(p, mapped_size(size)); /* what was written there is wiped */
     }
     pqe_reader_close(&r);
     return status;

@@ -58,7 +58,8 @@ typedef struct pqe__session {
     uint64_t expires_ns; /* CLOCK_BOOTTIME */
     void *backend_key;
     pqe__keys *keys;
-    pqe__head_private priv;
+    pqe__head_private priv;                           /* changes with the head, under db_lock */
+    _Atomic uint8_t hash_default[PQE_KIND_OTHER + 1]; /* of priv, for those who do not hold db_lock */
     bool has_write_key;
     uint8_t write_key_id[PQE__ID_SIZE];
     uint64_t generation; /* the highest seen: an older one is a rollback under our feet */

@@ -1,27 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Putting: plaintext is hashed and encrypted as it comes; finish() alone makes it visible. */
-#include "vault/internal.h"
+#include "vault/writer.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "util/fsio.h"
-
-#define SLICE ((size_t)4 << 20) /* plaintext handled while key_lock is held: bounds how long expiry waits */
-
-struct pqe_writer {
-    pqe__handle handle;
-    pqe__record record;
-    char *strings; /* what the record's texts point into */
-    size_t strings_len;
-    uint8_t *dek; /* locked memory */
-    pqe__body_writer *body;
-    pqe__hash *hash;
-    uint8_t *inline_body; /* ciphertext, until it outgrows the index */
-    size_t inline_len, inline_capacity;
-    pqe__body_file file;
-    bool has_file, failed;
-};
 
 /* ---- options ---- */
 
@@ -47,6 +32,7 @@ copy_opts(pqe_writer *w, const pqe_put_opts *given, pqe_error *err)
 {
     pqe_status status;
     pqe_put_opts o;
+    pqe__hash_algorithm hash;
     size_t size;
     char *at;
 
@@ -55,6 +41,9 @@ copy_opts(pqe_writer *w, const pqe_put_opts *given, pqe_error *err)
         return status;
     if (o.tag_count != 0 && o.tags == NULL)
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the tags are NULL");
+    if (o.hash != NULL && pqe__content_hash_named(o.hash, &hash, err) != PQE_OK)
+        return PQE_E_ARGUMENT;
+    w->record.hash_algorithm = o.hash != NULL ? (uint8_t)hash : 0;
     if (o.tag_count > PQE_TAGS_MAX)
         return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_API, 0, "there are more than %d tags", PQE_TAGS_MAX);
     size = 1 + text_len(o.name) + text_len(o.version) + text_len(o.app_bundle_id) + text_len(o.model_did) +
@@ -79,46 +68,7 @@ copy_opts(pqe_writer *w, const pqe_put_opts *given, pqe_error *err)
     return pqe__record_check(&w->record, err);
 }
 
-/* ---- where ciphertext goes ---- */
-
-static pqe_status
-keep_inline(pqe_writer *w, const uint8_t *data, size_t len, pqe_error *err)
-{
-    size_t need = w->inline_len + len;
-
-    if (need > w->inline_capacity) {
-        uint8_t *grown = realloc(w->inline_body, need);
-        if (grown == NULL)
-            return pqe__fail_nomem(err);
-        w->inline_body = grown;
-        w->inline_capacity = need;
-    }
-    if (len != 0)
-        memcpy(w->inline_body + w->inline_len, data, len);
-    w->inline_len = need;
-    return PQE_OK;
-}
-
-static pqe_status
-take_ciphertext(void *user, const uint8_t *data, size_t len, pqe_error *err)
-{
-    pqe_writer *w = user;
-    pqe_status status = PQE_OK;
-
-    w->record.stored_bytes += len;
-    if (!w->has_file && w->inline_len + len <= PQE__INLINE_MAX)
-        return keep_inline(w, data, len, err);
-    if (!w->has_file) {
-        status = pqe__body_create(w->handle.vault->store, &w->file, err);
-        w->has_file = status == PQE_OK;
-        if (status == PQE_OK)
-            status = pqe__write_all(w->file.fd, w->inline_body, w->inline_len, "cannot write the body", err);
-        w->inline_len = 0;
-    }
-    return status == PQE_OK ? pqe__write_all(w->file.fd, data, len, "cannot write the body", err) : status;
-}
-
-/* ---- open, write, abort ---- */
+/* ---- open and abort ---- */
 
 static void
 writer_drop_keys(pqe__handle *handle)
@@ -126,7 +76,8 @@ writer_drop_keys(pqe__handle *handle)
     pqe_writer *w = (pqe_writer *)(void *)handle;
 
     pqe__body_writer_free(&w->body);
-    pqe__hash_free(&w->hash);
+    pqe__content_hash_clear(&w->hash);
+    pqe__commitment_free(&w->commitment);
     pqe__secmem_free(w->dek);
     w->dek = NULL;
 }
@@ -149,6 +100,19 @@ writer_free(pqe_writer *w)
     free(w);
 }
 
+/* Without a name in the options, that of the vault's settings. key_lock is held for reading. */
+static pqe_status
+start_hash(pqe_writer *w, pqe_error *err)
+{
+    if (w->record.hash_algorithm == 0)
+        w->record.hash_algorithm = atomic_load(&w->handle.vault->session->hash_default[w->record.kind]);
+    if (w->record.hash_algorithm == 0)
+        w->record.hash_algorithm = PQE__RECORD_HASH_SHA3_256;
+    if (w->record.hash_algorithm == PQE__RECORD_HASH_DEFERRED)
+        return pqe__commitment_new(&w->commitment, err);
+    return pqe__content_hash_start(&w->hash, w->record.hash_algorithm, err);
+}
+
 /* key_lock is held for reading. */
 static pqe_status
 start_body(pqe_writer *w, pqe_error *err)
@@ -163,9 +127,9 @@ start_body(pqe_writer *w, pqe_error *err)
     if (status == PQE_OK)
         status = pqe__random(w->record.artifact_id, PQE__ID_SIZE, err);
     if (status == PQE_OK)
-        status = pqe__hash_new(PQE__SHA3_256, &w->hash, err);
+        status = start_hash(w, err);
     if (status == PQE_OK)
-        status = pqe__body_writer_new(w->dek, w->record.body_id, NULL, take_ciphertext, w, &w->body, err);
+        status = pqe__body_writer_new(w->dek, w->record.body_id, NULL, pqe__writer_take, w, &w->body, err);
     return status;
 }
 
@@ -202,45 +166,6 @@ pqe_writer_open(pqe_vault *vault, const pqe_put_opts *opts, pqe_writer **out, pq
     return PQE_OK;
 }
 
-static pqe_status
-writer_enter(pqe_writer *w, pqe_error *err)
-{
-    pqe_status status = pqe__handle_usable(&w->handle, err);
-
-    if (status != PQE_OK || (status = pqe__session_enter(w->handle.vault, err)) != PQE_OK)
-        return status;
-    if (w->body != NULL)
-        return PQE_OK;
-    pqe__session_leave(w->handle.vault);
-    return pqe__locked(err); /* unlocked again, but in another session than the writer's */
-}
-
-pqe_status
-pqe_writer_write(pqe_writer *writer, const void *data, size_t len, pqe_error *err)
-{
-    const uint8_t *p = data;
-    pqe_status status = PQE_OK;
-
-    if (writer == NULL || (data == NULL && len != 0))
-        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "writer and data are required");
-    if (writer->failed)
-        return pqe__fail(err, PQE_E_STATE, PQE_ORIGIN_API, 0, "the writer has failed before; abort it");
-    do { /* also at length 0: a locked vault says so */
-        size_t n = len < SLICE ? len : SLICE;
-        if ((status = writer_enter(writer, err)) != PQE_OK)
-            break;
-        status = pqe__hash_update(writer->hash, p, n, err);
-        if (status == PQE_OK)
-            status = pqe__body_writer_write(writer->body, p, n, err);
-        pqe__session_leave(writer->handle.vault);
-        writer->record.size_bytes += n;
-        p += n;
-        len -= n;
-    } while (status == PQE_OK && len > 0);
-    writer->failed = status != PQE_OK;
-    return status;
-}
-
 void
 pqe_writer_abort(pqe_writer **writer)
 {
@@ -255,13 +180,14 @@ pqe_writer_abort(pqe_writer **writer)
 static pqe_status
 finish_body(pqe_writer *w, pqe_error *err)
 {
-    pqe_status status = writer_enter(w, err);
+    pqe_status status = pqe__writer_enter(w, err);
 
     if (status != PQE_OK)
         return status;
     status = pqe__body_writer_finish(w->body, err);
     if (status == PQE_OK)
-        status = pqe__hash_final(w->hash, w->record.content_hash, err);
+        status = w->commitment != NULL ? pqe__commitment_final(w->commitment, w->record.content_hash, err)
+                                       : pqe__content_hash_final(&w->hash, w->record.content_hash, err);
     pqe__session_leave(w->handle.vault);
     if (status == PQE_OK && w->has_file)
         status = pqe__sync(w->file.fd, "cannot make the body durable", err);
@@ -308,7 +234,6 @@ insert_row(pqe__txn *txn, pqe_writer *w, pqe__found *fresh, pqe_error *err)
 
     w->record.suite = session->keys->suite;
     memcpy(w->record.key_id, session->write_key_id, PQE__ID_SIZE);
-    w->record.hash_algorithm = PQE__RECORD_HASH_SHA3_256;
     w->record.created_at = now > 0 ? (uint64_t)now : 0;
     w->record.device_id = (pqe__text){session->priv.device_id, strlen(session->priv.device_id)};
     row->is_inline = !w->has_file;

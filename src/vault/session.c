@@ -3,6 +3,7 @@
 #include "vault/internal.h"
 
 #include <stdio.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -171,6 +172,8 @@ accept_head(pqe__session *session, const pqe__keys *keys, const uint8_t *bytes, 
         status = pqe__head_decode_private(plain, sealed_len - PQE__BOX_OVERHEAD, &priv, err);
     if (status == PQE_OK) {
         session->priv = priv;
+        for (size_t i = 0; i < sizeof priv.hash_default; i++)
+            atomic_store(&session->hash_default[i], priv.hash_default[i]);
         memcpy(session->head_bytes, bytes, len);
         session->head_len = len;
         session->generation = head->generation;

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Verifying: the index against the head, then every body chunk by chunk with its content hash recomputed. */
-#include "vault/internal.h"
+#include "vault/reader.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define BUFFER ((size_t)1 << 20)
 
 typedef struct verification {
     pqe_vault *vault;
@@ -71,32 +69,46 @@ is_about_us(pqe_status status, const pqe_error *error)
 
 /* ---- one artifact ---- */
 
-pqe_status
-pqe__reader_check_hash(pqe_reader *r, uint64_t *bytes, pqe_error *err)
+/* Every chunk, and the content against what the record says of it. A hash that was deferred is computed now: *fresh. */
+static pqe_status
+check_content(pqe_reader *r, uint64_t *bytes, uint8_t fresh[32], pqe_error *err)
 {
-    uint8_t *buf = malloc(BUFFER), digest[32];
-    char hex[65];
-    pqe__hash *hash = NULL;
-    size_t got = 0;
-    pqe_status status = buf != NULL ? pqe__hash_new(PQE__SHA3_256, &hash, err) : pqe__fail_nomem(err);
+    bool deferred = r->hash_algorithm == PQE__RECORD_HASH_DEFERRED;
+    pqe_status status;
 
     *bytes = 0;
-    while (status == PQE_OK && (status = pqe_reader_read(r, buf, BUFFER, &got, err)) == PQE_OK && got > 0) {
-        status = pqe__hash_update(hash, buf, got, err);
-        *bytes += got;
-    }
+    status = pqe__reader_check_commitment(r, err);
     if (status == PQE_OK)
-        status = pqe__hash_final(hash, digest, err);
-    if (status == PQE_OK) {
-        pqe__hex_encode(digest, sizeof digest, hex);
-        if (strcmp(hex, pqe_reader_artifact(r)->content_hash) != 0)
-            status =
-                pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_FORMAT, 0, "the content does not have the recorded hash");
-    }
-    pqe__hash_free(&hash);
-    if (buf != NULL)
-        pqe__wipe(buf, BUFFER);
-    free(buf);
+        status = pqe__reader_hash(r, deferred ? PQE__RECORD_HASH_SHA3_256 : r->hash_algorithm, fresh, bytes, err);
+    if (status == PQE_OK && !deferred && memcmp(fresh, r->recorded_hash, sizeof r->recorded_hash) != 0)
+        status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_FORMAT, 0, "the content does not have the recorded hash");
+    return status;
+}
+
+pqe_status
+pqe__reader_check_hash(pqe_reader *reader, uint64_t *bytes, pqe_error *err)
+{
+    uint8_t fresh[32];
+
+    return check_content(reader, bytes, fresh, err);
+}
+
+/* Binds what was computed; *bound is the metadata then, NULL where nothing was to be bound or could be. *failed: it could
+   not be written, which says nothing about the artifact. */
+static pqe_status
+bind_fresh(verification *v, pqe_reader *r, const uint8_t fresh[32], pqe_artifact **bound, bool *failed, pqe_error *err)
+{
+    pqe_status status;
+
+    *bound = NULL;
+    *failed = false;
+    if (r->hash_algorithm != PQE__RECORD_HASH_DEFERRED || pqe__store_read_only(v->vault->store))
+        return PQE_OK;
+    status =
+        pqe__bind(v->vault, r->artifact->artifact_id, r->recorded_hash, PQE__RECORD_HASH_SHA3_256, fresh, bound, err);
+    if (status == PQE_E_NOT_FOUND) /* removed or replaced since it was opened */
+        return PQE_OK;
+    *failed = status != PQE_OK && status != PQE_E_TAMPERED && status != PQE_E_DECRYPTION;
     return status;
 }
 
@@ -106,14 +118,18 @@ verify_artifact(verification *v, const char *name_or_id, bool may_be_gone, pqe_e
     pqe_reader *r = NULL;
     pqe_artifact *artifact = NULL;
     pqe_error error = {0};
+    uint8_t fresh[32];
+    bool failed = false;
     uint64_t bytes = 0;
     pqe_status status = pqe__reader_open_check(v->vault, name_or_id, &r, &error);
 
     if (status == PQE_OK)
-        status = pqe__reader_check_hash(r, &bytes, &error);
+        status = check_content(r, &bytes, fresh, &error);
+    if (status == PQE_OK)
+        status = bind_fresh(v, r, fresh, &artifact, &failed, &error);
     if (status == PQE_E_NOT_FOUND && may_be_gone)
         return PQE_OK; /* removed or replaced since the index was read */
-    if (status == PQE_E_NOT_FOUND || is_about_us(status, &error)) {
+    if (status == PQE_E_NOT_FOUND || failed || is_about_us(status, &error)) {
         pqe_reader_close(&r);
         return pqe__fail(err, status, error.origin, error.native, "%s", error.message);
     }
@@ -121,7 +137,7 @@ verify_artifact(verification *v, const char *name_or_id, bool may_be_gone, pqe_e
     /* Where only the body is damaged the metadata still say whose it is. */
     if (r == NULL && pqe_info(v->vault, name_or_id, &artifact, NULL) != PQE_OK)
         artifact = NULL;
-    status = report(v, status, r != NULL ? pqe_reader_artifact(r) : artifact, &error, bytes, err);
+    status = report(v, status, r != NULL && artifact == NULL ? pqe_reader_artifact(r) : artifact, &error, bytes, err);
     pqe_artifact_free(&artifact);
     pqe_reader_close(&r);
     return status;

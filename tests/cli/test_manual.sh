@@ -61,7 +61,7 @@ print(*j)' "$1"); do
     done
 }
 printf x >content
-for command in "init" "put a content --kind other" "get a -o copy" "list" "info a" "info" "verify" "key show" "rotate" \
+for command in "init" "put a content --kind other" "get a -o copy" "list" "info a" "info" "verify" "hash content" "hash-default" "key show" "rotate" \
     "identity create --name n" "identity show" "identity list" "identity export" "identity export --private -o p.pem" \
     "attest a -o a.att" "verify-attestation a.att" "identity rm n" "identity import p.pem" \
     "policy set other" "policy show" "policy clear other" "audit" "audit --checkpoint" "audit --verify" "audit --clear" \

@@ -27,7 +27,7 @@
 
 #define SHORT_POINTS (sanitized() ? 2u : 5u) /* of each operation and mode, beside those of the commit */
 
-typedef enum action { PUT, REMOVE, ROTATE, REKEY, CLOSE, RECOVER } action;
+typedef enum action { PUT, REMOVE, BIND, ROTATE, REKEY, CLOSE, RECOVER } action;
 
 /* How a vault with something to recover came about: a process was killed at this call, the first of its kind. */
 typedef struct accident {
@@ -54,11 +54,12 @@ static const operation operations[] = {
     {"replace file by inline", PUT, 1, 300, {0}},
     {"rm inline", REMOVE, 0, 0, {0}},
     {"rm file", REMOVE, 1, 0, {0}},
+    {"bind a hash", BIND, 7, 0, {0}},
     {"rotate", ROTATE, 0, 0, {0}},
     {"rotate --rekey", REKEY, 0, 0, {0}},
     {"close", CLOSE, 0, 0, {0}},
     /* a body half written; a body in place but no row; a mark for a removal that did not happen */
-    {"recovery of a writing put", RECOVER, 1, 0, {PUT, 120000, SYS_write, false}},
+    {"recovery of a writing put", RECOVER, 1, 0, {PUT, 120000, SYS_pwrite64, false}},
     {"recovery of a committing put", RECOVER, 1, 0, {PUT, 120000, SYS_renameat, false}},
     {"recovery of a committing rm", RECOVER, 1, 0, {REMOVE, 0, SYS_pwrite64, true}},
 };
@@ -90,6 +91,9 @@ perform(const operation *op, vault_pair *p)
     case REMOVE:
         must(pqe_delete(p->vault, name, err));
         break;
+    case BIND:
+        must(pqe_bind_hash(p->vault, name, NULL, NULL, err));
+        break;
     case ROTATE:
         must(pqe_rotate(p->vault, NULL, err));
         break;
@@ -115,6 +119,10 @@ child_body(void *arg)
     base_open(j->base, &p);
     if (j->op->action == CLOSE)
         must(put_seeded(p.vault, "w0-artifact-7", 700, 70, err));
+    if (j->op->action == BIND) {
+        must(pqe_set_hash_default(p.vault, PQE_KIND_OTHER, "deferred", err));
+        must(put_seeded(p.vault, "w0-artifact-7", 700, 70, err));
+    }
     if (j->op->action != RECOVER)
         trace_begin();
     perform(j->op, &p);
@@ -253,7 +261,7 @@ try_point(run *r, const operation *op, unsigned at, bool with_keeper, point *p)
         keeper_ask(&k);
         keeper_kill(&k);
     }
-    if (op->action == CLOSE)
+    if (op->action == CLOSE || op->action == BIND) /* bound or not, it is there and sound */
         before.names[7] = (content){true, 700, 70};
     after = before;
     apply(op, &after);

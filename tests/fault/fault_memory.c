@@ -214,11 +214,12 @@ take_over_allocators(void)
 
 #define INLINE_LEN 1000
 #define FILE_LEN 100000
+#define HUGE_LEN (((size_t)5 << 18) + 12345)
 
 static struct {
     char base[PATH_MAX], fresh[PATH_MAX], fresh_key[PATH_MAX + 32], config[PATH_MAX + 32];
     vault_pair p;
-    uint8_t *small, *large;
+    uint8_t *small, *large, *huge;
     bool cold; /* libcrypto may be spoilt after a failure */
 } world;
 
@@ -266,6 +267,81 @@ static pqe_status
 run_put_file(pqe_error *err)
 {
     return put("file", world.large, FILE_LEN, err);
+}
+
+/* Large enough for the engine, which works with one thread here: the requests that fail are those of the main thread. */
+static pqe_status
+put_huge(const char *hash, size_t len, pqe_error *err)
+{
+    pqe_put_opts o = {.size = sizeof o, .name = "huge", .kind = PQE_KIND_OTHER, .hash = hash};
+
+    return pqe_put(world.p.vault, &o, world.huge, len, NULL, err);
+}
+
+static pqe_status
+run_put_sha3(pqe_error *err)
+{
+    return put_huge("sha3-256", HUGE_LEN, err);
+}
+
+static pqe_status
+run_put_parallel(pqe_error *err)
+{
+    return put_huge("parallelhash256", HUGE_LEN, err);
+}
+
+static pqe_status
+run_put_deferred(pqe_error *err)
+{
+    return put_huge("deferred", HUGE_LEN, err);
+}
+
+static void
+drop_huge(void)
+{
+    pqe_error err = {0};
+    pqe_status status = pqe_delete(world.p.vault, "huge", &err);
+
+    if (status != PQE_OK && status != PQE_E_NOT_FOUND)
+        die("rm: %s: %s", pqe_status_name(status), err.message);
+}
+
+static pqe_status get(const char *name, const uint8_t *data, size_t len, pqe_error *err);
+
+static void
+prepare_huge(void)
+{
+    must(put_huge("deferred", HUGE_LEN, err));
+}
+
+static pqe_status
+run_get_huge(pqe_error *err)
+{
+    return get("huge", world.huge, HUGE_LEN, err);
+}
+
+static void
+prepare_deferred(void)
+{
+    must(put_huge("deferred", FILE_LEN, err));
+}
+
+static pqe_status
+run_bind(pqe_error *err)
+{
+    pqe_artifact *artifact = NULL;
+    pqe_status status = pqe_bind_hash(world.p.vault, "huge", NULL, &artifact, err);
+
+    if ((status == PQE_OK) != (artifact != NULL && strcmp(artifact->hash_algorithm, "sha3-256") == 0))
+        die("bind: %s with a wrong artifact", pqe_status_name(status));
+    pqe_artifact_free(&artifact);
+    return status;
+}
+
+static pqe_status
+run_default(pqe_error *err)
+{
+    return pqe_set_hash_default(world.p.vault, PQE_KIND_TOKENIZER, "parallelhash256", err);
 }
 
 static pqe_status
@@ -549,6 +625,12 @@ static const operation operations[] = {
     {"put file", nothing, run_put_file, nothing},
     {"get inline", nothing, run_get_inline, nothing},
     {"get file", nothing, run_get_file, nothing},
+    {"put huge", nothing, run_put_sha3, drop_huge},
+    {"put huge, parallelhash256", nothing, run_put_parallel, drop_huge},
+    {"put huge, deferred", nothing, run_put_deferred, drop_huge},
+    {"get huge", prepare_huge, run_get_huge, drop_huge},
+    {"bind a hash", prepare_deferred, run_bind, drop_huge},
+    {"hash default", nothing, run_default, nothing},
     {"info", nothing, run_info, nothing},
     {"list", nothing, run_list, nothing},
     {"verify", nothing, run_verify, nothing},
@@ -716,6 +798,8 @@ main(void)
     snprintf(world.fresh_key, sizeof world.fresh_key, "file:key-file=%s/fresh.key", scratch);
     world.small = make_content(INLINE_LEN, 1);
     world.large = make_content(FILE_LEN, 2);
+    world.huge = make_content(HUGE_LEN, 3);
+    pqe_set_threads(1);
     /* Made by a child, so that this process has not used the library yet. */
     if ((child = fork()) == 0) {
         base_create(world.base, &world.p);
@@ -734,6 +818,7 @@ main(void)
     base_close(&world.p);
     free(world.small);
     free(world.large);
+    free(world.huge);
     scratch_remove(scratch);
     return 0;
 }

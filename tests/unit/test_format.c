@@ -195,10 +195,21 @@ test_settings_refused(void **state)
     } cases[] = {
         {"", 0, PQE_OK},
         {"\0\1\0\0\0\1x", 7, PQE_OK},
-        {"\0\0\0\0\0\0", 6, PQE_E_TAMPERED}, /* tags begin at 1 */
-        {"\0\3\0\0\0\0", 6, PQE_E_VERSION},  /* kept for later */
-        {"\0\2\0\0\0\0", 6, PQE_E_TAMPERED}, /* a policy is 32 bytes */
-        {"\0\4\0\0\0\0", 6, PQE_E_TAMPERED}, /* the audit log's end 76 */
+        {"\0\0\0\0\0\0", 6, PQE_E_TAMPERED},           /* tags begin at 1 */
+        {"\0\3\0\0\0\0", 6, PQE_E_VERSION},            /* kept for later */
+        {"\0\2\0\0\0\0", 6, PQE_E_TAMPERED},           /* a policy is 32 bytes */
+        {"\0\4\0\0\0\0", 6, PQE_E_TAMPERED},           /* the audit log's end 76 */
+        {"\0\1\0\0\0\1x\0\5\0\0\0\2\1\3", 15, PQE_OK}, /* content-hash defaults: a kind and its algorithm */
+        {"\0\1\0\0\0\1x\0\5\0\0\0\4\1\2\10\3", 17, PQE_OK},
+        {"\0\1\0\0\0\1x\0\5\0\0\0\0", 13, PQE_E_TAMPERED}, /* none is written as no field */
+        {"\0\1\0\0\0\1x\0\5\0\0\0\1\1", 14, PQE_E_TAMPERED},
+        {"\0\1\0\0\0\1x\0\5\0\0\0\3\1\2\3", 16, PQE_E_TAMPERED},
+        {"\0\1\0\0\0\1x\0\5\0\0\0\2\0\1", 15, PQE_E_TAMPERED}, /* no such kind */
+        {"\0\1\0\0\0\1x\0\5\0\0\0\2\11\1", 15, PQE_E_TAMPERED},
+        {"\0\1\0\0\0\1x\0\5\0\0\0\2\1\0", 15, PQE_E_TAMPERED}, /* no such algorithm */
+        {"\0\1\0\0\0\1x\0\5\0\0\0\2\1\4", 15, PQE_E_TAMPERED},
+        {"\0\1\0\0\0\1x\0\5\0\0\0\4\2\1\1\1", 17, PQE_E_TAMPERED}, /* out of order, twice */
+        {"\0\1\0\0\0\1x\0\5\0\0\0\4\2\1\2\1", 17, PQE_E_TAMPERED},
         {"\xff\xff\0\0\0\0", 6, PQE_E_VERSION},
         {"\0\1\0\0\0\1x\0\3\0\0\0\1y", 14, PQE_E_VERSION},
         {"\0\1\0\0\0\1x\0\1\0\0\0\1y", 14, PQE_E_TAMPERED}, /* twice */

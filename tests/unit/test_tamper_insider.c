@@ -288,7 +288,7 @@ change_suite(pqe__record *r)
 static void
 change_algorithm(pqe__record *r)
 {
-    r->hash_algorithm = 2;
+    r->hash_algorithm = 4;
 }
 
 static void

@@ -153,6 +153,7 @@ class EnclaveVault:
         tags: Iterable[str] = (),
         description: str = "",
         *,
+        hash: str | None = None,
         progress: Progress | None = None,
     ) -> EncryptedArtifact:
         """Encrypts and stores; durable when it returns. What has that name is replaced, and gets a new id.
@@ -160,6 +161,8 @@ class EnclaveVault:
         ``content`` is any C-contiguous buffer (bytes, bytearray, memoryview, mmap, numpy array), which is not copied,
         or a binary file, which is read to its end. ``progress(done, total)`` is called now and then with bytes, total
         None for files; what it raises stops the put. On any failure the earlier artifact of that name is untouched.
+        ``hash`` names the content hash to record: "sha3-256", "parallelhash256" (on all processors) or "deferred"
+        (none before it is verified or attested: ``content_hash`` is empty); None is the vault's default for the kind.
 
         Raises ``TypeError`` or ``ValueError`` before anything is written.
         """
@@ -176,6 +179,7 @@ class EnclaveVault:
         try:
             _check_progress(progress)
             arguments: dict[str, Any] = {**texts, "kind": _kind(kind).value, "tags": _tags(tags)}
+            arguments["hash"] = None if hash is None else _text("hash", hash)
             writer = _native.Writer(self._store.session(self._holder), **arguments)
             fields = _write(writer, source, progress)
         finally:

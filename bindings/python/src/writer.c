@@ -53,16 +53,16 @@ static PyObject *
 writer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"vault",     "name",        "kind", "version", "app_bundle_id",
-                            "model_did", "description", "tags", NULL};
+                            "model_did", "description", "tags", "hash",    NULL};
     const char *kind, *tag_texts[PQE_TAGS_MAX];
     pqe_put_opts opts = {.size = sizeof opts, .tags = tag_texts};
     PyObject *vault, *tags, *object;
     writer *self;
     pqepy_call call;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!ssssssO!:Writer", names, pqepy_vault_type, &vault, &opts.name,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!ssssssO!|z:Writer", names, pqepy_vault_type, &vault, &opts.name,
                                      &kind, &opts.version, &opts.app_bundle_id, &opts.model_did, &opts.description,
-                                     &PyTuple_Type, &tags))
+                                     &PyTuple_Type, &tags, &opts.hash))
         return NULL;
     if (!tags_of(tags, tag_texts, &opts.tag_count))
         return NULL;

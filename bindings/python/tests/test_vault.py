@@ -229,6 +229,8 @@ def test_bad_files(vault, scratch):
     ({"description": None}, TypeError),
     ({"description": "d" * 16385}, ValueError),
     ({"progress": 5}, TypeError),
+    ({"hash": 5}, TypeError),
+    ({"hash": "md5"}, ValueError),
 ])
 def test_wrong_arguments_write_nothing(vault, change, error):
     vault.put_artifact("a", KIND, b"before")
@@ -238,6 +240,17 @@ def test_wrong_arguments_write_nothing(vault, change, error):
         vault.put_artifact(**arguments)
     assert vault.info()["generation"] == generation
     assert vault.get_artifact("a").content == b"before"
+
+
+def test_content_hashes(vault):
+    content = b"weights" * 300_000
+    plain = vault.put_artifact("a", KIND, content, hash="sha3-256")
+    assert plain.content_hash == vault.put_artifact("a", KIND, content).content_hash
+    parallel = vault.put_artifact("a", KIND, content, hash="parallelhash256")
+    assert len(parallel.content_hash) == 64 and parallel.content_hash != plain.content_hash
+    assert vault.put_artifact("a", KIND, content, hash="deferred").content_hash == ""
+    assert vault.get_artifact("a").content == content
+    vault.verify("a")
 
 
 def test_wrong_arguments_elsewhere(vault):
