@@ -13,6 +13,14 @@ and of the ``pqc-enclave`` command.
 """
 
 from ._artifacts import ArtifactKind, ArtifactMetadata, EnclaveArtifact, EncryptedArtifact
+from ._attest import (
+    AttestationClaims,
+    AttestationResult,
+    DeviceAttestation,
+    DeviceAttester,
+    Verdict,
+    verify_attestation,
+)
 from ._audit import EnclaveAuditEntry, EnclaveAuditLog
 from ._backends import (
     AndroidEnclaveBackend,
@@ -34,6 +42,15 @@ from ._errors import (
     Status,
     UnknownArtifactError,
 )
+from ._identity import (
+    AgentIdentity,
+    SignatureAlgorithm,
+    SigningKeypair,
+    VaultIdentity,
+    generate_signing_keypair,
+    sign,
+    verify,
+)
 from ._kem import KEMAlgorithm, establish_enclave_session
 from ._native import VERSION as __version__
 from ._policy import AccessPolicy, ArtifactPolicy
@@ -43,14 +60,19 @@ from ._vault import DEFAULT_SESSION_TTL, EnclaveVault, Finding, VerifyReport
 __all__ = [
     "DEFAULT_SESSION_TTL",
     "AccessPolicy",
+    "AgentIdentity",
     "AndroidEnclaveBackend",
     "ArtifactKind",
     "ArtifactMetadata",
     "ArtifactPolicy",
     "ArtifactReader",
+    "AttestationClaims",
     "AttestationError",
+    "AttestationResult",
     "BackendError",
     "DecryptionError",
+    "DeviceAttestation",
+    "DeviceAttester",
     "EnclaveArtifact",
     "EnclaveAuditEntry",
     "EnclaveAuditLog",
@@ -67,10 +89,18 @@ __all__ = [
     "Origin",
     "PolicyViolationError",
     "QSEEBackend",
+    "SignatureAlgorithm",
+    "SigningKeypair",
     "Status",
     "UnknownArtifactError",
+    "VaultIdentity",
+    "Verdict",
     "VerifyReport",
     "__version__",
     "establish_enclave_session",
+    "generate_signing_keypair",
     "iOSEnclaveBackend",
+    "sign",
+    "verify",
+    "verify_attestation",
 ]

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include <pqc_enclave.h>
+#include <pqc_enclave/attest.h>
 #include <pqc_enclave/backend.h>
 
 #define PQEPY_WRITE_SLICE ((size_t)16 << 20) /* bytes between looks at signals and progress reports: some 50 ms */
@@ -42,13 +43,16 @@ typedef struct pqepy_vault {
     bool closing; /* to be closed when the last of them is over */
 } pqepy_vault;
 
-extern PyTypeObject *pqepy_backend_type, *pqepy_vault_type, *pqepy_reader_type, *pqepy_writer_type, *pqepy_content_type;
+extern PyTypeObject *pqepy_backend_type, *pqepy_vault_type, *pqepy_reader_type, *pqepy_writer_type, *pqepy_content_type,
+    *pqepy_signing_key_type;
 /** Each makes its type; false with an exception set. */
 bool pqepy_backend_init(PyObject *module);
 bool pqepy_vault_init(PyObject *module);
 bool pqepy_reader_init(PyObject *module);
 bool pqepy_writer_init(PyObject *module);
 bool pqepy_content_init(PyObject *module);
+bool pqepy_sign_init(PyObject *module);
+bool pqepy_attest_init(PyObject *module);
 bool pqepy_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **out);
 /** Frees an object of one of our types after its own part was released. */
 void pqepy_free(PyObject *self);
@@ -119,6 +123,26 @@ void pqepy_backend_vault_closed(pqepy_backend *backend);
 
 /** Maps memory of `len` bytes that is left out of dumps; NULL with an exception set. */
 PyObject *pqepy_content_new(size_t len, void **data);
+
+/* ---- sign.c, attest.c, identity.c ---- */
+
+/** Finds an algorithm by its name; false with a ValueError. */
+bool pqepy_algorithm(const char *name, pqe_sig_algorithm *out);
+/** The key pair inside, valid as long as the object. */
+pqe_signing_key *pqepy_signing_key_of(PyObject *object);
+/** Objects that own what they are given, which is freed where they cannot be made. */
+PyObject *pqepy_signing_key_wrap(pqe_signing_key *key);
+PyObject *pqepy_attestation_wrap(pqe_attestation *made);
+
+/* Methods of the type Vault. */
+PyObject *pqepy_vault_identity_create(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_identity_import(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_identity_get(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_identity_list(PyObject *object, PyObject *unused);
+PyObject *pqepy_vault_identity_delete(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_identity_export(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_identity_sign(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_attest(PyObject *object, PyObject *args);
 
 /* ---- bridge.c: backends written in Python ---- */
 

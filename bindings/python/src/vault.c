@@ -403,6 +403,16 @@ static PyMethodDef methods[] = {
     {"rotate", vault_rotate, METH_VARARGS, "rotate(rekey=False) -> None"},
     {"change_passphrase", vault_change_passphrase, METH_NOARGS, "change_passphrase() -> None"},
     {"grant_public_key", vault_grant_public_key, METH_NOARGS, "grant_public_key() -> str"},
+    {"identity_create", pqepy_vault_identity_create, METH_VARARGS, "identity_create(name, algorithm) -> tuple"},
+    {"identity_import", pqepy_vault_identity_import, METH_VARARGS, "identity_import(signing_key, name) -> tuple"},
+    {"identity_get", pqepy_vault_identity_get, METH_VARARGS, "identity_get(did_or_name=None) -> tuple"},
+    {"identity_list", pqepy_vault_identity_list, METH_NOARGS, "identity_list() -> list[tuple]"},
+    {"identity_delete", pqepy_vault_identity_delete, METH_VARARGS, "identity_delete(did_or_name) -> None"},
+    {"identity_export", pqepy_vault_identity_export, METH_VARARGS, "identity_export(did_or_name) -> SigningKey"},
+    {"identity_sign", pqepy_vault_identity_sign, METH_VARARGS, "identity_sign(did_or_name, message, context) -> bytes"},
+    {"attest", pqepy_vault_attest, METH_VARARGS,
+     "attest(name_or_id, identity, version, challenge, ttl_seconds, device_model, enclave_vendor, trust_record) -> "
+     "Attestation"},
     {NULL, NULL, 0, NULL}};
 
 static PyType_Slot slots[] = {
