@@ -53,7 +53,7 @@ from ._identity import (
 )
 from ._kem import KEMAlgorithm, establish_enclave_session
 from ._native import VERSION as __version__
-from ._policy import AccessPolicy, ArtifactPolicy
+from ._policy import AccessPolicy, ArtifactPolicy, StoredRule
 from ._reader import ArtifactReader
 from ._vault import DEFAULT_SESSION_TTL, EnclaveVault, Finding, VerifyReport
 
@@ -92,6 +92,7 @@ __all__ = [
     "SignatureAlgorithm",
     "SigningKeypair",
     "Status",
+    "StoredRule",
     "UnknownArtifactError",
     "VaultIdentity",
     "Verdict",

@@ -25,7 +25,7 @@ from ._audit import EnclaveAuditLog
 from ._backends import EnclaveBackend, FileEnclaveBackend, Passphrase
 from ._errors import EnclaveSDKError, PolicyViolationError, Status
 from ._identity import AgentIdentity, SignatureAlgorithm, SigningKeypair, VaultIdentity, vault_identity
-from ._policy import AccessPolicy
+from ._policy import AccessPolicy, ArtifactPolicy, StoredRule
 from ._reader import ArtifactReader
 from ._store import Store, store_of
 
@@ -68,9 +68,12 @@ class EnclaveVault:
 
     Args:
         backend: what holds the device key, and says where the vault is.
-        policy: consulted before anything is decrypted; None allows all.
-        audit: is told of every unlock, lock, put, get, delete and violation; None: a new log.
-        caller_bundle_id: who is asking, for the policy, unless a call says otherwise.
+        policy: asked by this object before anything is decrypted, beside the rules that the vault keeps (`set_policy`);
+            None: those alone.
+        audit: None: a new log. A plain `EnclaveAuditLog` is attached where the vault is a directory, and shows what the
+            vault itself records; with a vault in memory, and if it is of a subclass, it is told of every unlock, lock,
+            put, get, delete, attest and violation. ``ValueError`` if it is attached to another vault.
+        caller_bundle_id: who is asking, for the policy and the audit log, unless a call says otherwise. Nobody checks it.
 
     Several objects on one backend object share one vault: what one puts the others see, and the keys are wiped when the
     last of them locks, or when the time is over. All methods may be called from several threads; long ones run without
@@ -101,6 +104,8 @@ class EnclaveVault:
         self.audit = EnclaveAuditLog() if audit is None else audit
         self.caller_bundle_id = _text("caller_bundle_id", caller_bundle_id)
         self._store: Store = store_of(backend)
+        if type(self.audit) is EnclaveAuditLog and backend.vault_path is not None:
+            self.audit._attach(self._store)
         self._holder = next(_holders)
         self._device_id = backend.device_id
         self._uses: dict[str, deque[float]] = {}
@@ -123,14 +128,15 @@ class EnclaveVault:
             raise TypeError("ttl_seconds must be an int")
         if not 1 <= ttl_seconds <= 0xFFFFFFFF:
             raise ValueError("ttl_seconds must be 1 to 4294967295")
-        native = self._store.unlock(self.backend, self._holder, ttl_seconds)
+        native = self._store.unlock(self.backend, self._holder, ttl_seconds, self.caller_bundle_id or None)
         vault_id = native.get_info()["vault_id"]
         self._device_id = self.backend.device_id or f"pqe-{vault_id}"
-        self.audit.log_unlock(self._device_id, vault_id)
+        if not self.audit.is_attached:
+            self.audit.log_unlock(self._device_id, vault_id)
 
     def lock(self) -> None:
         """Ends the session: keys are wiped, open readers fail from now on. May be called at any time."""
-        if self._store.lock(self._holder):
+        if self._store.lock(self._holder) and not self.audit.is_attached:
             self.audit.log_lock(self._device_id)
 
     def __enter__(self) -> EnclaveVault:
@@ -180,19 +186,21 @@ class EnclaveVault:
             _check_progress(progress)
             arguments: dict[str, Any] = {**texts, "kind": _kind(kind).value, "tags": _tags(tags)}
             writer = _native.Writer(self._store.session(self._holder), **arguments)
-            fields = _write(writer, source, progress)
+            fields = _write(writer, source, progress, self.caller_bundle_id or None)
         finally:
             if isinstance(source, memoryview):
                 source.release()
-        self.audit.log_put(self._device_id, fields[0], fields[1], fields[2])
-        return EncryptedArtifact._of_vault(fields, functools.partial(_read_stored, self._store))
+        if not self.audit.is_attached:
+            self.audit.log_put(self._device_id, fields[0], fields[1], fields[2])
+        return EncryptedArtifact._of_vault(fields, self._stored_reader())
 
     def delete_artifact(self, name_or_id: str) -> None:
         """Removes an artifact: its key is dropped, then its body. Raises `UnknownArtifactError`."""
         native = self._store.session(self._holder)
         fields = native.info(_text("name_or_id", name_or_id))
-        native.delete(fields[0])
-        self.audit.log_delete(self._device_id, fields[0], fields[1])
+        native.delete(fields[0], self.caller_bundle_id or None)
+        if not self.audit.is_attached:
+            self.audit.log_delete(self._device_id, fields[0], fields[1])
 
     def save(self) -> None:
         """Hands the artifacts to a backend that keeps them as objects (`InMemoryEnclaveBackend`).
@@ -203,7 +211,7 @@ class EnclaveVault:
         if type(self.backend).save_artifacts is EnclaveBackend.save_artifacts:
             native.get_info()  # says if the session has ended
             return
-        read = functools.partial(_read_stored, self._store)
+        read = self._stored_reader()
         self.backend.save_artifacts({fields[0]: EncryptedArtifact._of_vault(fields, read) for fields in native.list()})
 
     # ---- getting ----
@@ -356,6 +364,66 @@ class EnclaveVault:
             self._attest(name_or_id, identity, 1, None, 0, device_model, enclave_vendor, trust_record)
         )
 
+    # ---- the vault's own policy ----
+
+    def set_policy(self, policy: AccessPolicy) -> None:
+        """Writes the rules into the vault in place of all its rules by kind; from then on every program obeys them.
+
+        Each rule is durable by itself: those of ``policy`` are set first, then the others are removed. Uses counted so
+        far stay counted. ``max_uses_per_hour`` is for all artifacts of the kind together; ``require_biometric`` has the
+        backend ask, and denies where it cannot. Rules of single artifacts stay as they are.
+
+        Raises ``ValueError`` for a rule of more than 64 bundle ids or more than 1,000,000 uses, ``TypeError`` for a
+        policy whose ``check`` is its own, which cannot be stored.
+        """
+        if not isinstance(policy, AccessPolicy):
+            raise TypeError("policy must be an AccessPolicy")
+        if type(policy).check is not AccessPolicy.check:
+            raise TypeError("a policy with a check of its own cannot be stored")
+        native = self._store.session(self._holder)
+        rules = [_storable(rule) for rule in policy.rules.values()]
+        for kind, allowed, presence, uses in rules:
+            native.policy_set(kind, None, allowed, presence, uses, self.caller_bundle_id or None)
+        for rule in self.stored_rules():
+            if rule.kind is not None and rule.kind not in policy.rules:
+                native.policy_clear(rule.kind.value, None, self.caller_bundle_id or None)
+
+    def set_artifact_rule(
+        self,
+        name: str,
+        *,
+        allowed_bundle_ids: Iterable[str] = (),
+        require_biometric: bool = False,
+        max_uses_per_hour: int = 0,
+    ) -> None:
+        """Sets the vault's rule for one artifact by its name, which need not exist yet. Its kind's rule holds too."""
+        rule = ArtifactPolicy(ArtifactKind.OTHER, frozenset(allowed_bundle_ids), require_biometric, max_uses_per_hour)
+        _, allowed, presence, uses = _storable(rule)
+        native = self._store.session(self._holder)
+        native.policy_set(None, _text("name", name), allowed, presence, uses, self.caller_bundle_id or None)
+
+    def clear_artifact_rule(self, name: str) -> None:
+        """Removes it. Raises `UnknownArtifactError` if there is none."""
+        native = self._store.session(self._holder)
+        native.policy_clear(None, _text("name", name), self.caller_bundle_id or None)
+
+    def stored_policy(self) -> AccessPolicy:
+        """The vault's rules by kind."""
+        policy = AccessPolicy()
+        for rule in self.stored_rules():
+            if rule.kind is not None:
+                policy.add(ArtifactPolicy(
+                    rule.kind, rule.allowed_bundle_ids, rule.require_biometric, rule.max_uses_per_hour
+                ))
+        return policy
+
+    def stored_rules(self) -> list[StoredRule]:
+        """All of the vault's rules, kinds first, with the uses counted within the last hour."""
+        return [
+            StoredRule(ArtifactKind(kind) if kind else None, artifact, frozenset(allowed), presence, most, uses)
+            for kind, artifact, allowed, presence, most, uses in self._store.session(self._holder).policy_list()
+        ]
+
     # ---- maintenance ----
 
     def info(self) -> dict[str, str | int | bool]:
@@ -379,7 +447,7 @@ class EnclaveVault:
 
     def rotate(self, rekey: bool = False) -> None:
         """Makes new device keys and re-seals the vault's secrets to them; with ``rekey`` replaces those too."""
-        self._store.session(self._holder).rotate(bool(rekey))
+        self._store.session(self._holder).rotate(bool(rekey), self.caller_bundle_id or None)
 
     def change_passphrase(self, new: Passphrase | None = None) -> None:
         """Re-wraps the vault's key with a new passphrase.
@@ -420,52 +488,81 @@ class EnclaveVault:
         model = self.backend.device_model if device_model is None else _text("device_model", device_model)
         vendor = self.backend.enclave_vendor if enclave_vendor is None else _text("enclave_vendor", enclave_vendor)
         made = self._store.session(self._holder).attest(
-            name_or_id, _name(identity), version, challenge, ttl, model or None, vendor or None, bool(trust_record)
+            name_or_id, _name(identity), version, challenge, ttl, model or None, vendor or None, bool(trust_record),
+            self.caller_bundle_id or None,
         )
+        if self.audit.is_attached:
+            return made
         said = made.fields()
         self.audit.log_attest(self._device_id, said["artifact_id"], f"signer={said['signer_did']}")
         return made
+
+    def _stored_reader(self) -> Callable[[str, int], bytes]:
+        return functools.partial(_read_stored, self._store, self.caller_bundle_id or None)
 
     @contextlib.contextmanager
     def _reading(
         self, name_or_id: str, caller_bundle_id: str | None
     ) -> Iterator[tuple[_native.Reader, ArtifactMetadata]]:
-        """An opened reader that the policy allows; the audit log is told how it went."""
+        """An opened reader that the policies allow; a log that is not the vault's own is told how it went."""
         _text("name_or_id", name_or_id)
         caller = self.caller_bundle_id if caller_bundle_id is None else _text("caller_bundle_id", caller_bundle_id)
-        artifact_id = name_or_id
         try:
-            reader = _native.Reader(self._store.session(self._holder), name_or_id)
+            reader = self._open(name_or_id, caller)
             try:
-                metadata = metadata_from_fields(reader.artifact)
-                artifact_id = metadata.artifact_id
-                self._authorize(metadata, caller)
-                yield reader, metadata
+                yield reader, metadata_from_fields(reader.artifact)
             except BaseException:
                 reader.close()
                 raise
         except PolicyViolationError as error:
-            self.audit.log_policy_violation(self._device_id, artifact_id, str(error))
+            if not self.audit.is_attached:
+                self.audit.log_policy_violation(self._device_id, self._id_of(name_or_id), str(error))
             raise
         except EnclaveSDKError as error:
-            self.audit.log_get(self._device_id, artifact_id, success=False, details=str(error))
+            if not self.audit.is_attached:
+                self.audit.log_get(self._device_id, self._id_of(name_or_id), success=False, details=str(error))
             raise
-        self.audit.log_get(self._device_id, artifact_id)
+        if not self.audit.is_attached:
+            self.audit.log_get(self._device_id, reader.artifact[0])
 
-    def _authorize(self, metadata: ArtifactMetadata, caller: str) -> None:
+    def _id_of(self, name_or_id: str) -> str:
+        with contextlib.suppress(EnclaveSDKError, ValueError):
+            return self._store.session(self._holder).info(name_or_id)[0]
+        return name_or_id
+
+    def _open(self, name_or_id: str, caller: str) -> _native.Reader:
+        """Asks this object's policy, then opens, where the vault asks its own."""
+        native = self._store.session(self._holder)
         if self.policy is None:
-            return
-        self.policy.check(metadata, caller)
-        rule = self.policy.rules.get(metadata.kind)
-        if rule is None:
-            return
-        if rule.require_biometric:
-            raise PolicyViolationError(
-                f"artifacts of kind {metadata.kind.value} need the user's presence, which the "
-                f"{self.backend.name} backend cannot ask for"
-            )
-        if rule.max_uses_per_hour:
-            self._count_use(metadata, rule.max_uses_per_hour)
+            return _native.Reader(native, name_or_id, caller or None)
+        while True:
+            fields = native.info(name_or_id)
+            self._authorize(self.policy, metadata_from_fields(fields), caller)
+            reader = _native.Reader(native, name_or_id, caller or None)
+            if reader.artifact[0] == fields[0]:
+                return reader
+            reader.close()  # replaced meanwhile: the policy has not seen this one
+
+    def _authorize(self, policy: AccessPolicy, metadata: ArtifactMetadata, caller: str) -> None:
+        try:
+            policy.check(metadata, caller)
+            rule = policy.rules.get(metadata.kind)
+            if rule is None:
+                return
+            if rule.require_biometric:
+                raise PolicyViolationError(
+                    f"artifacts of kind {metadata.kind.value} need the user's presence, for which only a rule in the "
+                    "vault (set_policy) can ask"
+                )
+            if rule.max_uses_per_hour:
+                self._count_use(metadata, rule.max_uses_per_hour)
+        except PolicyViolationError as error:
+            if self.audit.is_attached:  # the vault knows nothing of this policy
+                self.audit._log(
+                    "policy_violation", self._device_id, caller, artifact_id=metadata.artifact_id,
+                    artifact_name=metadata.name, artifact_kind=metadata.kind.value, success=False, details=str(error),
+                )
+            raise
 
     def _count_use(self, metadata: ArtifactMetadata, most: int) -> None:
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -503,6 +600,17 @@ def _tags(tags: Iterable[str]) -> tuple[str, ...]:
     return tuple(_text("a tag", tag) for tag in tags)
 
 
+def _storable(rule: ArtifactPolicy) -> tuple[str, tuple[str, ...], bool, int]:
+    allowed = tuple(sorted(_text("a bundle id", bundle) for bundle in rule.allowed_bundle_ids))
+    if not isinstance(rule.max_uses_per_hour, int) or isinstance(rule.max_uses_per_hour, bool):
+        raise TypeError("max_uses_per_hour must be an int")
+    if not 0 <= rule.max_uses_per_hour <= 1_000_000:
+        raise ValueError("max_uses_per_hour must be 0 to 1000000")
+    if len(allowed) > 64 or "" in allowed:
+        raise ValueError("a rule has at most 64 bundle ids, none of them empty")
+    return rule.kind.value, allowed, bool(rule.require_biometric), rule.max_uses_per_hour
+
+
 def _check_progress(progress: Progress | None) -> None:
     if progress is not None and not callable(progress):
         raise TypeError("progress must be a callable")
@@ -532,13 +640,15 @@ def _source_of(content: Content) -> memoryview | BinaryIO:
 # ---- moving bytes ----
 
 
-def _write(writer: _native.Writer, source: memoryview | BinaryIO, progress: Progress | None) -> ArtifactFields:
+def _write(
+    writer: _native.Writer, source: memoryview | BinaryIO, progress: Progress | None, caller: str | None
+) -> ArtifactFields:
     try:
         if isinstance(source, memoryview):
             writer.write(source, progress, source.nbytes)
         else:
             _write_file(writer, source, progress)
-        return writer.finish()
+        return writer.finish(caller)
     except BaseException:
         writer.abort()
         raise
@@ -575,8 +685,8 @@ def _chunks(file: BinaryIO, view: memoryview) -> Iterator[Buffer]:
         yield chunk
 
 
-def _read_stored(store: Store, artifact_id: str, size: int) -> bytes:
-    reader = _native.Reader(store.vault(), artifact_id)
+def _read_stored(store: Store, caller: str | None, artifact_id: str, size: int) -> bytes:
+    reader = _native.Reader(store.vault(), artifact_id, caller)
     try:
         return reader.stored_at(0, reader.artifact[15] if size < 0 else size)
     finally:

@@ -163,19 +163,19 @@ pqepy_vault_attest(PyObject *object, PyObject *args)
     Py_buffer challenge;
     int trust_record = 0;
     unsigned int ttl;
-    const char *name;
+    const char *name, *caller = NULL;
     pqepy_call call;
     bool ok = false;
 
-    if (!PyArg_ParseTuple(args, "sziz*Izzp:attest", &name, &opts.identity, &opts.version, &challenge, &ttl,
-                          &opts.device_model, &opts.enclave_vendor, &trust_record))
+    if (!PyArg_ParseTuple(args, "sziz*Izzp|z:attest", &name, &opts.identity, &opts.version, &challenge, &ttl,
+                          &opts.device_model, &opts.enclave_vendor, &trust_record, &caller))
         return NULL;
     opts.challenge = challenge.buf;
     opts.challenge_len = (size_t)challenge.len;
     opts.ttl_seconds = ttl;
     opts.trust_record = trust_record != 0;
-    if (pqepy_enter(&call, self->backend, self))
-        ok = pqepy_leave(&call, pqe_attest(self->vault, name, &opts, &made, &call.err));
+    if (pqepy_enter_as(&call, self, caller))
+        ok = pqepy_leave_as(&call, pqe_attest(self->vault, name, &opts, &made, &call.err));
     PyBuffer_Release(&challenge);
     return ok ? pqepy_attestation_wrap(made) : NULL;
 }

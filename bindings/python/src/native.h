@@ -14,6 +14,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -39,8 +40,9 @@ typedef struct pqepy_vault {
     PyObject head;
     pqe_vault *vault; /* NULL: closed */
     pqepy_backend *backend;
-    size_t users; /* calls in progress, also of readers and writers */
-    bool closing; /* to be closed when the last of them is over */
+    size_t users;                /* calls in progress, also of readers and writers */
+    bool closing;                /* to be closed when the last of them is over */
+    pthread_mutex_t caller_lock; /* taken without the GIL: from naming the caller to the end of the call it makes */
 } pqepy_vault;
 
 extern PyTypeObject *pqepy_backend_type, *pqepy_vault_type, *pqepy_reader_type, *pqepy_writer_type, *pqepy_content_type,
@@ -124,7 +126,12 @@ void pqepy_backend_vault_closed(pqepy_backend *backend);
 /** Maps memory of `len` bytes that is left out of dumps; NULL with an exception set. */
 PyObject *pqepy_content_new(size_t len, void **data);
 
-/* ---- sign.c, attest.c, identity.c ---- */
+/** As pqepy_enter() and pqepy_leave(), for a call on behalf of `caller` (NULL: nobody in particular): the library keeps
+ *  one caller for a vault, so one such call is made at a time. */
+bool pqepy_enter_as(pqepy_call *call, pqepy_vault *vault, const char *caller);
+bool pqepy_leave_as(pqepy_call *call, pqe_status status);
+
+/* ---- sign.c, attest.c, identity.c, audit.c ---- */
 
 /** Finds an algorithm by its name; false with a ValueError. */
 bool pqepy_algorithm(const char *name, pqe_sig_algorithm *out);
@@ -143,12 +150,21 @@ PyObject *pqepy_vault_identity_delete(PyObject *object, PyObject *args);
 PyObject *pqepy_vault_identity_export(PyObject *object, PyObject *args);
 PyObject *pqepy_vault_identity_sign(PyObject *object, PyObject *args);
 PyObject *pqepy_vault_attest(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_policy_set(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_policy_clear(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_policy_list(PyObject *object, PyObject *unused);
+PyObject *pqepy_vault_audit_list(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_audit_record(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_audit_info(PyObject *object, PyObject *unused);
+PyObject *pqepy_vault_audit_clear(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_audit_checkpoint(PyObject *object, PyObject *unused);
+PyObject *pqepy_vault_audit_verify(PyObject *object, PyObject *args);
 
 /* ---- bridge.c: backends written in Python ---- */
 
 /** The entries of a table whose `self` is a Python object and whose keys are Python objects; open, close, key_source
- *  and info are left to whoever makes the table. change_passphrase is there if `can_change`. */
-void pqepy_bridge_fill(pqe_backend_ops *ops, bool can_change);
+ *  and info are left to whoever makes the table. change_passphrase is there if `can_change`, authorize if `can_ask`. */
+void pqepy_bridge_fill(pqe_backend_ops *ops, bool can_change, bool can_ask);
 /** Calls object.key_source(state); the text is the thread's until its next call. NULL if there is none. */
 const char *pqepy_bridge_key_source(PyObject *object, const uint8_t *state, size_t state_len);
 
