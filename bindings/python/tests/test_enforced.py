@@ -289,10 +289,12 @@ def test_clear_and_checkpoints(stored):
     for wrong in ("", "text"):
         with pytest.raises(ValueError):
             stored.audit.verify(wrong)
+    stored.delete_artifact("model")
     stored.audit.clear()
     assert [e.operation for e in stored.audit.entries()] == ["clear"] and len(stored.audit) == 1
-    with pytest.raises(EnclaveSDKError):
+    with pytest.raises(EnclaveSDKError) as caught:
         stored.audit.verify(signed)
+    assert caught.value.code is Status.STATE  # its entries are gone
 
 
 def test_altered_log_is_found(stored, scratch):
