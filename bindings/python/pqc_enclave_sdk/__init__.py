@@ -51,7 +51,7 @@ from ._identity import (
     sign,
     verify,
 )
-from ._kem import KEMAlgorithm, establish_enclave_session
+from ._kem import KEMAlgorithm, KEMKeypair, establish_enclave_session, generate_kem_keypair
 from ._native import VERSION as __version__
 from ._policy import AccessPolicy, ArtifactPolicy, StoredRule
 from ._reader import ArtifactReader
@@ -86,6 +86,7 @@ __all__ = [
     "InMemoryEnclaveBackend",
     "InvalidArgumentError",
     "KEMAlgorithm",
+    "KEMKeypair",
     "Origin",
     "PolicyViolationError",
     "QSEEBackend",
@@ -99,6 +100,7 @@ __all__ = [
     "VerifyReport",
     "__version__",
     "establish_enclave_session",
+    "generate_kem_keypair",
     "generate_signing_keypair",
     "iOSEnclaveBackend",
     "sign",

@@ -55,6 +55,7 @@ bool pqepy_writer_init(PyObject *module);
 bool pqepy_content_init(PyObject *module);
 bool pqepy_sign_init(PyObject *module);
 bool pqepy_attest_init(PyObject *module);
+bool pqepy_kem_init(PyObject *module);
 bool pqepy_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **out);
 /** Frees an object of one of our types after its own part was released. */
 void pqepy_free(PyObject *self);

@@ -111,6 +111,33 @@ def test_secrets_do_not_show():
     assert copy.deepcopy(keypair) is keypair and copy.copy(keypair) is keypair
 
 
+@pytest.mark.parametrize("algorithm, k", [("ML-KEM-512", 2), ("ML-KEM-768", 3), ("ML-KEM-1024", 4)])
+def test_kem_keypair(algorithm, k):
+    import hashlib
+
+    keypair = sdk.generate_kem_keypair(algorithm)
+    seed = keypair.private_key
+    assert keypair.algorithm.value == algorithm and len(seed) == 64 and len(keypair.public_key) == 384 * k + 32
+    # FIPS 203, Algorithm 13: the public key ends with rho, the first half of G(d || k).
+    assert keypair.public_key[-32:] == hashlib.sha3_512(seed[:32] + bytes([k])).digest()[:32]
+    again = sdk.KEMKeypair(keypair.public_key, seed, algorithm)
+    assert again == keypair and hash(again) == hash(keypair) and again.private_key == seed
+    assert sdk.generate_kem_keypair(algorithm) != keypair
+    for wrong in ((keypair.public_key, bytes(64)), (keypair.public_key, seed[:32]), (b"", seed)):
+        with pytest.raises(ValueError):
+            sdk.KEMKeypair(*wrong, algorithm)
+    with pytest.raises(ValueError):
+        sdk.generate_kem_keypair("ML-KEM-2048")
+    with pytest.raises(TypeError):
+        pickle.dumps(keypair)
+    with pytest.raises(AttributeError):
+        keypair.algorithm = None
+    assert seed.hex() not in repr(keypair) and copy.deepcopy(keypair) is keypair
+    held = keypair._seed
+    del keypair
+    assert held == bytearray(64)
+
+
 def test_agent_identity():
     import hashlib
 
