@@ -20,20 +20,20 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 from . import _native
 from ._artifacts import ArtifactKind, ArtifactMetadata, EnclaveArtifact, EncryptedArtifact, metadata_from_fields
-from ._attest import DeviceAttestation, attestation_v1
 from ._audit import EnclaveAuditLog
 from ._backends import EnclaveBackend, FileEnclaveBackend, Passphrase
 from ._errors import EnclaveSDKError, PolicyViolationError, Status
-from ._identity import AgentIdentity, SignatureAlgorithm, SigningKeypair, VaultIdentity, vault_identity
-from ._policy import AccessPolicy, ArtifactPolicy, StoredRule
+from ._policy import AccessPolicy
 from ._reader import ArtifactReader
 from ._store import Store, store_of
+from ._vault_identities import IdentityMethods
+from ._vault_policy import PolicyMethods
+from ._vault_policy import check_text as _text
 
 if TYPE_CHECKING:
     from ._native import ArtifactFields, Buffer
 
 DEFAULT_SESSION_TTL = 3600
-DEFAULT_ATTESTATION_TTL = 86400
 
 Progress = Callable[[int, "int | None"], object]
 Content = Union["Buffer", BinaryIO]
@@ -63,7 +63,7 @@ class VerifyReport:
     findings: tuple[Finding, ...]
 
 
-class EnclaveVault:
+class EnclaveVault(IdentityMethods, PolicyMethods):
     """The sealed artifacts of a device.
 
     Args:
@@ -268,162 +268,6 @@ class EnclaveVault:
         fields = self._store.session(self._holder).list()
         return sorted((metadata_from_fields(f) for f in fields), key=lambda metadata: metadata.name)
 
-    # ---- identities and attestations ----
-
-    def create_identity(
-        self, name: str | None = None, algorithm: SignatureAlgorithm = SignatureAlgorithm.ML_DSA_65
-    ) -> VaultIdentity:
-        """Makes a key pair, ML-DSA-65 or -87, that the vault keeps and signs attestations with; durable on return.
-
-        ``name``: up to 256 bytes. The first one becomes the default. Raises `EnclaveSDKError` with `Status.EXISTS`
-        where the name is taken, `InvalidArgumentError` for ML-DSA-44 and bad names.
-        """
-        native = self._store.session(self._holder)
-        return vault_identity(native.identity_create(_name(name), SignatureAlgorithm(algorithm).value))
-
-    def import_identity(self, key: SigningKeypair | AgentIdentity, name: str | None = None) -> VaultIdentity:
-        """Keeps a copy of a key pair in the vault, under its own name if it is an `AgentIdentity` and none is given."""
-        if isinstance(key, AgentIdentity):
-            name = key.name or None if name is None else name
-            key = key.signing_keypair
-        if not isinstance(key, SigningKeypair):
-            raise TypeError("key must be a SigningKeypair or an AgentIdentity")
-        return vault_identity(self._store.session(self._holder).identity_import(key._native, _name(name)))
-
-    def identity(self, did_or_name: str | None = None) -> VaultIdentity:
-        """One of them; None: the default. `UnknownArtifactError` if there is none, which the vault's index proves."""
-        return vault_identity(self._store.session(self._holder).identity_get(_name(did_or_name)))
-
-    def list_identities(self) -> list[VaultIdentity]:
-        """All of them, oldest first; the index proves that none is missing."""
-        return [vault_identity(fields) for fields in self._store.session(self._holder).identity_list()]
-
-    def delete_identity(self, did_or_name: str) -> None:
-        """Removes one; what it signed stays valid. If it was the default, the oldest one left becomes it."""
-        self._store.session(self._holder).identity_delete(_text("did_or_name", did_or_name))
-
-    def export_identity(self, did_or_name: str | None = None) -> SigningKeypair:
-        """Gives the key pair out of the vault's keeping: whoever has it can sign as this device.
-
-        `BackendError` with `Status.UNAVAILABLE` where the backend made the key and keeps it.
-        """
-        native = self._store.session(self._holder).identity_export(_name(did_or_name))
-        return SigningKeypair._of_native(native)
-
-    def sign(self, message: Buffer, context: Buffer, identity: str | None = None) -> bytes:
-        """Signs with an identity of the vault (DID or name; None: the default). `verify` takes the same ``context``.
-
-        It has 1 to 255 bytes and must not begin with "pqc-enclave": nothing signed here can pass for an attestation.
-        """
-        return self._store.session(self._holder).identity_sign(_name(identity), message, context)
-
-    def attest(
-        self,
-        name_or_id: str,
-        *,
-        challenge: Buffer | None = None,
-        identity: str | None = None,
-        ttl: int = DEFAULT_ATTESTATION_TTL,
-        device_model: str | None = None,
-        enclave_vendor: str | None = None,
-        trust_record: bool = False,
-    ) -> bytes:
-        """States, signed by an identity of the vault, which content an artifact has: version 2, as COSE bytes.
-
-        Args:
-            challenge: 8 to 64 bytes from the verifier, which prove to it that this is fresh.
-            identity: DID or name; None: the default.
-            ttl: seconds until it expires.
-            device_model, enclave_vendor: None: the backend's.
-            trust_record: take the hash computed at the put, in place of reading the whole artifact.
-
-        `verify_attestation` reads it. Raises `UnknownArtifactError` for the artifact or the identity, `DecryptionError`
-        where the stored artifact does not verify, and `EnclaveSDKError` with `Status.STATE` for a hash that this vault
-        has neither computed nor verified.
-        """
-        if not isinstance(ttl, int) or isinstance(ttl, bool):
-            raise TypeError("ttl must be an int")
-        if not 1 <= ttl <= 0xFFFFFFFF:
-            raise ValueError("ttl must be 1 to 4294967295 seconds")
-        if challenge is not None and not 8 <= memoryview(challenge).nbytes <= 64:
-            raise ValueError("a challenge has 8 to 64 bytes")
-        made = self._attest(name_or_id, identity, 2, challenge, ttl, device_model, enclave_vendor, trust_record)
-        return made.encode()
-
-    def attest_v1(
-        self,
-        name_or_id: str,
-        *,
-        identity: str | None = None,
-        device_model: str | None = None,
-        enclave_vendor: str | None = None,
-        trust_record: bool = False,
-    ) -> DeviceAttestation:
-        """As `attest`, in the form of the published package: no challenge, no expiry, the signer not signed."""
-        return attestation_v1(
-            self._attest(name_or_id, identity, 1, None, 0, device_model, enclave_vendor, trust_record)
-        )
-
-    # ---- the vault's own policy ----
-
-    def set_policy(self, policy: AccessPolicy) -> None:
-        """Writes the rules into the vault in place of all its rules by kind; from then on every program obeys them.
-
-        Each rule is durable by itself: those of ``policy`` are set first, then the others are removed. Uses counted so
-        far stay counted. ``max_uses_per_hour`` is for all artifacts of the kind together; ``require_biometric`` has the
-        backend ask, and denies where it cannot. Rules of single artifacts stay as they are.
-
-        Raises ``ValueError`` for a rule of more than 64 bundle ids or more than 1,000,000 uses, ``TypeError`` for a
-        policy whose ``check`` is its own, which cannot be stored.
-        """
-        if not isinstance(policy, AccessPolicy):
-            raise TypeError("policy must be an AccessPolicy")
-        if type(policy).check is not AccessPolicy.check:
-            raise TypeError("a policy with a check of its own cannot be stored")
-        native = self._store.session(self._holder)
-        rules = [_storable(rule) for rule in policy.rules.values()]
-        for kind, allowed, presence, uses in rules:
-            native.policy_set(kind, None, allowed, presence, uses, self.caller_bundle_id or None)
-        for rule in self.stored_rules():
-            if rule.kind is not None and rule.kind not in policy.rules:
-                native.policy_clear(rule.kind.value, None, self.caller_bundle_id or None)
-
-    def set_artifact_rule(
-        self,
-        name: str,
-        *,
-        allowed_bundle_ids: Iterable[str] = (),
-        require_biometric: bool = False,
-        max_uses_per_hour: int = 0,
-    ) -> None:
-        """Sets the vault's rule for one artifact by its name, which need not exist yet. Its kind's rule holds too."""
-        rule = ArtifactPolicy(ArtifactKind.OTHER, frozenset(allowed_bundle_ids), require_biometric, max_uses_per_hour)
-        _, allowed, presence, uses = _storable(rule)
-        native = self._store.session(self._holder)
-        native.policy_set(None, _text("name", name), allowed, presence, uses, self.caller_bundle_id or None)
-
-    def clear_artifact_rule(self, name: str) -> None:
-        """Removes it. Raises `UnknownArtifactError` if there is none."""
-        native = self._store.session(self._holder)
-        native.policy_clear(None, _text("name", name), self.caller_bundle_id or None)
-
-    def stored_policy(self) -> AccessPolicy:
-        """The vault's rules by kind."""
-        policy = AccessPolicy()
-        for rule in self.stored_rules():
-            if rule.kind is not None:
-                policy.add(ArtifactPolicy(
-                    rule.kind, rule.allowed_bundle_ids, rule.require_biometric, rule.max_uses_per_hour
-                ))
-        return policy
-
-    def stored_rules(self) -> list[StoredRule]:
-        """All of the vault's rules, kinds first, with the uses counted within the last hour."""
-        return [
-            StoredRule(ArtifactKind(kind) if kind else None, artifact, frozenset(allowed), presence, most, uses)
-            for kind, artifact, allowed, presence, most, uses in self._store.session(self._holder).policy_list()
-        ]
-
     # ---- maintenance ----
 
     def info(self) -> dict[str, str | int | bool]:
@@ -472,30 +316,6 @@ class EnclaveVault:
         return self._store.session(self._holder).grant_public_key()
 
     # ---- inside ----
-
-    def _attest(
-        self,
-        name_or_id: str,
-        identity: str | None,
-        version: int,
-        challenge: Buffer | None,
-        ttl: int,
-        device_model: str | None,
-        enclave_vendor: str | None,
-        trust_record: bool,
-    ) -> _native.Attestation:
-        _text("name_or_id", name_or_id)
-        model = self.backend.device_model if device_model is None else _text("device_model", device_model)
-        vendor = self.backend.enclave_vendor if enclave_vendor is None else _text("enclave_vendor", enclave_vendor)
-        made = self._store.session(self._holder).attest(
-            name_or_id, _name(identity), version, challenge, ttl, model or None, vendor or None, bool(trust_record),
-            self.caller_bundle_id or None,
-        )
-        if self.audit.is_attached:
-            return made
-        said = made.fields()
-        self.audit.log_attest(self._device_id, said["artifact_id"], f"signer={said['signer_did']}")
-        return made
 
     def _stored_reader(self) -> Callable[[str, int], bytes]:
         return functools.partial(_read_stored, self._store, self.caller_bundle_id or None)
@@ -578,16 +398,6 @@ class EnclaveVault:
 # ---- arguments ----
 
 
-def _text(name: str, value: str) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    return value
-
-
-def _name(name: str | None) -> str | None:
-    return None if name is None else _text("an identity's name", name)
-
-
 def _kind(kind: ArtifactKind) -> ArtifactKind:
     if not isinstance(kind, str):
         raise TypeError(f"kind must be an ArtifactKind, not {type(kind).__name__}")
@@ -598,17 +408,6 @@ def _tags(tags: Iterable[str]) -> tuple[str, ...]:
     if isinstance(tags, (str, bytes)) or not isinstance(tags, Iterable):
         raise TypeError("tags must be an iterable of str")
     return tuple(_text("a tag", tag) for tag in tags)
-
-
-def _storable(rule: ArtifactPolicy) -> tuple[str, tuple[str, ...], bool, int]:
-    allowed = tuple(sorted(_text("a bundle id", bundle) for bundle in rule.allowed_bundle_ids))
-    if not isinstance(rule.max_uses_per_hour, int) or isinstance(rule.max_uses_per_hour, bool):
-        raise TypeError("max_uses_per_hour must be an int")
-    if not 0 <= rule.max_uses_per_hour <= 1_000_000:
-        raise ValueError("max_uses_per_hour must be 0 to 1000000")
-    if len(allowed) > 64 or "" in allowed:
-        raise ValueError("a rule has at most 64 bundle ids, none of them empty")
-    return rule.kind.value, allowed, bool(rule.require_biometric), rule.max_uses_per_hour
 
 
 def _check_progress(progress: Progress | None) -> None:

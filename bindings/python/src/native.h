@@ -40,9 +40,13 @@ typedef struct pqepy_vault {
     PyObject head;
     pqe_vault *vault; /* NULL: closed */
     pqepy_backend *backend;
-    size_t users;                /* calls in progress, also of readers and writers */
-    bool closing;                /* to be closed when the last of them is over */
-    pthread_mutex_t caller_lock; /* taken without the GIL: from naming the caller to the end of the call it makes */
+    size_t users; /* calls in progress, also of readers and writers */
+    bool closing; /* to be closed when the last of them is over */
+    /* Who the library thinks is calling. Guarded by a lock that is taken without the GIL, and never for long. */
+    pthread_mutex_t caller_lock;
+    pthread_cond_t caller_free;
+    size_t calls, waiting;
+    char caller[PQE_FIELD_MAX + 1];
 } pqepy_vault;
 
 extern PyTypeObject *pqepy_backend_type, *pqepy_vault_type, *pqepy_reader_type, *pqepy_writer_type, *pqepy_content_type,
@@ -128,7 +132,7 @@ void pqepy_backend_vault_closed(pqepy_backend *backend);
 PyObject *pqepy_content_new(size_t len, void **data);
 
 /** As pqepy_enter() and pqepy_leave(), for a call on behalf of `caller` (NULL: nobody in particular): the library keeps
- *  one caller for a vault, so one such call is made at a time. */
+ *  one caller for a vault, so calls of different ones wait for each other. */
 bool pqepy_enter_as(pqepy_call *call, pqepy_vault *vault, const char *caller);
 bool pqepy_leave_as(pqepy_call *call, pqe_status status);
 

@@ -57,6 +57,39 @@ pqepy_vault_release(pqepy_vault *vault)
     Py_DECREF((PyObject *)vault);
 }
 
+/* Calls of the same caller go side by side, as long as no other caller waits. */
+static pqe_status
+become_caller(pqepy_vault *vault, const char *caller, pqe_error *err)
+{
+    const char *name = caller != NULL ? caller : "";
+    pqe_status status = PQE_OK;
+
+    pthread_mutex_lock(&vault->caller_lock);
+    vault->waiting++;
+    while (vault->calls != 0 && (vault->waiting > 1 || strcmp(vault->caller, name) != 0))
+        pthread_cond_wait(&vault->caller_free, &vault->caller_lock);
+    vault->waiting--;
+    if (vault->calls == 0 && (status = pqe_vault_set_caller(vault->vault, caller, err)) == PQE_OK)
+        memcpy(vault->caller, name, strlen(name) + 1); /* the library took it, so it is not longer */
+    if (status == PQE_OK)
+        vault->calls++;
+    else
+        pthread_cond_broadcast(&vault->caller_free);
+    pthread_mutex_unlock(&vault->caller_lock);
+    return status;
+}
+
+static void
+cease_to_be_caller(pqepy_vault *vault)
+{
+    pthread_mutex_lock(&vault->caller_lock);
+    if (--vault->calls == 0) {
+        pqe_vault_set_caller(vault->vault, NULL, NULL); /* whoever locks the vault was not this caller */
+        pthread_cond_broadcast(&vault->caller_free);
+    }
+    pthread_mutex_unlock(&vault->caller_lock);
+}
+
 bool
 pqepy_enter_as(pqepy_call *call, pqepy_vault *vault, const char *caller)
 {
@@ -64,16 +97,14 @@ pqepy_enter_as(pqepy_call *call, pqepy_vault *vault, const char *caller)
 
     if (!pqepy_enter(call, vault->backend, vault))
         return false;
-    pthread_mutex_lock(&vault->caller_lock);
-    status = pqe_vault_set_caller(vault->vault, caller, &call->err);
-    return status == PQE_OK || pqepy_leave_as(call, status);
+    status = become_caller(vault, caller, &call->err);
+    return status == PQE_OK || pqepy_leave(call, status);
 }
 
 bool
 pqepy_leave_as(pqepy_call *call, pqe_status status)
 {
-    pqe_vault_set_caller(call->vault->vault, NULL, NULL); /* whoever locks the vault was not this caller */
-    pthread_mutex_unlock(&call->vault->caller_lock);
+    cease_to_be_caller(call->vault);
     return pqepy_leave(call, status);
 }
 
@@ -98,6 +129,7 @@ vault_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self = (pqepy_vault *)object;
     self->backend = (pqepy_backend *)Py_NewRef(backend);
     pthread_mutex_init(&self->caller_lock, NULL);
+    pthread_cond_init(&self->caller_free, NULL);
     opts.backend = self->backend->backend;
     opts.create = create != 0;
     opts.read_only = read_only != 0;
@@ -131,6 +163,7 @@ vault_dealloc(PyObject *object)
     PyObject_GC_UnTrack(object);
     close_now(self);
     Py_XDECREF((PyObject *)self->backend);
+    pthread_cond_destroy(&self->caller_free);
     pthread_mutex_destroy(&self->caller_lock);
     pqepy_free(object);
 }
