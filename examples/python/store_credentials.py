@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Credentials of three applications in one vault on disk, which keeps the rule who may read them and tells who tried."""
+"""Credentials of three applications in one vault on disk, which keeps the rule who may read them."""
 
 from pqc_enclave_sdk import (
     AccessPolicy,

@@ -145,7 +145,7 @@ def verify_attestation(
     Args:
         attestation: COSE of version 2 as bytes, JSON of version 1 as bytes or str, or a `DeviceAttestation`.
         trust: whom to trust, one of these or several: a DID; a public key as PEM, raw bytes (1312, 1952 or 2592) or in
-            an identity or key pair; a ``pathlib.Path`` of a file of PEM keys and lines of DIDs. None at all trusts nobody.
+            an identity or key pair; a ``pathlib.Path`` of a file of PEM keys and lines of DIDs. An empty list: nobody.
         challenge: 8 to 64 bytes that it must answer, which version 1 never does. None: any or none is accepted, and
             a pass does not say that the device is there now.
         max_age: seconds since its issue; None: no limit but its own expiry, which version 1 does not have.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class EnclaveAuditEntry:
     """One event.
 
-    ``operation`` is unlock, lock, put, get, delete, policy_violation or attest, in a vault's own log also rotate, policy,
+    ``operation`` is unlock, lock, put, get, delete, policy_violation or attest, in a vault also rotate, policy,
     clear or lost; ``timestamp`` ISO 8601; ``caller`` the bundle id that the caller gave, in a vault's own log.
     """
 
@@ -52,7 +52,7 @@ class EnclaveAuditLog:
     raises `DecryptionError` where it was altered. What `log_unlock` and its like record is marked as the application's
     there, not durable before the next entry of the vault's or its lock, and not recorded on a read-only vault.
 
-    *Detached*, or with a vault in memory, it keeps the last ``max_entries`` entries in this process. So does a subclass,
+    *Detached*, or with a vault in memory, it keeps the last ``max_entries`` entries here. So does a subclass,
     which a vault tells of everything, whatever its own log says.
     """
 

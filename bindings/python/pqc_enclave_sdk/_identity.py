@@ -33,7 +33,7 @@ class SigningKeypair:
         algorithm: a `SignatureAlgorithm`.
 
     Raises ``ValueError`` where the public key is not that of the seed. Signing uses a key in native memory, locked and
-    wiped when the object goes; it is what `generate_signing_keypair` makes, and Python sees no secret then. But bytes in
+    wiped when the object goes; it is what `generate_signing_keypair` makes, and Python sees no secret. But bytes in
     Python cannot be wiped: whoever gives or reads ``private_key`` has copies in memory until they happen to be
     overwritten. To keep a key over time put it into a vault (`EnclaveVault.import_identity`). Immutable; not pickled.
     """

@@ -32,7 +32,7 @@ class KEMKeypair:
         algorithm: a `KEMAlgorithm`.
 
     Raises ``ValueError`` where the public key is not that of the seed. The seed is in Python's memory, in a bytearray
-    that is wiped when the object goes; ``private_key`` gives a copy as bytes, which cannot be wiped. Vaults keep keys of
+    that is wiped when the object goes; ``private_key`` is a copy as bytes, which cannot be wiped. Vaults keep keys of
     their own, and give none away. Immutable; not pickled.
     """
 

@@ -73,7 +73,7 @@ class EnclaveVault(IdentityMethods, PolicyMethods):
         audit: None: a new log. A plain `EnclaveAuditLog` is attached where the vault is a directory, and shows what the
             vault itself records; with a vault in memory, and if it is of a subclass, it is told of every unlock, lock,
             put, get, delete, attest and violation. ``ValueError`` if it is attached to another vault.
-        caller_bundle_id: who is asking, for the policy and the audit log, unless a call says otherwise. Nobody checks it.
+        caller_bundle_id: who asks, for the policy and the audit log, unless a call says otherwise. Nobody checks it.
 
     Several objects on one backend object share one vault: what one puts the others see, and the keys are wiped when the
     last of them locks, or when the time is over. All methods may be called from several threads; long ones run without

@@ -237,7 +237,8 @@ def test_log_is_the_vaults(stored, scratch, cli):
     entries = stored.audit.entries()
     assert [e.operation for e in entries][:3] == ["delete", "get", "get"]
     assert [e.success for e in entries][:3] == [True, True, False]
-    assert (entries[1].artifact_name, entries[1].artifact_kind, entries[1].caller) == ("model", "model-weights", "com.a")
+    got = entries[1]
+    assert (got.artifact_name, got.artifact_kind, got.caller) == ("model", "model-weights", "com.a")
     assert entries[1].artifact_id == stored.get_artifact("model").metadata.artifact_id
     assert entries[1].device_id == stored.get_artifact("model").metadata.device_id
     assert entries[0].caller == ""
