@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds the Python package; everything that is fixed stands in pyproject.toml. CMake makes the extension, which has the
-library and, where the system's is older than 3.5, a private OpenSSL inside (scripts/setup build).
+library and, where the system's is older than 3.5, a private OpenSSL inside (scripts/setup build). libcbor, whose name
+differs from one release of a distribution to the next, goes along with it.
 """
 
 import os
@@ -14,6 +15,19 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = pathlib.Path(__file__).resolve().parent
+
+
+def bundle_libcbor(extension, folder):
+    """Copies the libcbor that the extension was linked to, and its licence, to where its rpath ($ORIGIN) finds it."""
+    listed = subprocess.run(["ldd", extension], check=True, capture_output=True, text=True).stdout
+    found = re.search(r"(libcbor\.so\S*) => (/\S+)", listed)
+    if found is None:
+        sys.exit("setup.py: the extension's libcbor was not found")
+    shutil.copy2(os.path.realpath(found[2]), folder / found[1])
+    for licence in (*pathlib.Path("/usr/share/doc").glob("libcbor*/copyright"),
+                    *pathlib.Path("/usr/share/licenses").glob("libcbor*/LICENSE*")):
+        shutil.copy2(licence, folder / "libcbor.LICENSE")
+        break
 
 
 class CMakeBuild(build_ext):
@@ -31,6 +45,7 @@ class CMakeBuild(build_ext):
         subprocess.run(["cmake", "--build", tree, "--target", "pqe_python_native", "--parallel", jobs], check=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(built, target)
+        bundle_libcbor(target, target.parent)
 
 
 def version():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Credentials of three applications in one vault on disk; each application gets its own, and the log tells who tried."""
+"""Credentials of three applications in one vault on disk, which keeps the rule who may read them."""
 
 from pqc_enclave_sdk import (
     AccessPolicy,
@@ -21,13 +21,14 @@ backend = FileEnclaveBackend("vault", key_file="vault.key", device_id="phone-1")
 with EnclaveVault(backend) as vault:
     for bundle, (name, secret) in CREDENTIALS.items():
         vault.put_artifact(name, ArtifactKind.CREDENTIAL, secret, app_bundle_id=bundle)
+    # Only two applications may read credentials at all. The rule is in the vault: every program obeys it from now on.
+    vault.set_policy(AccessPolicy().add(
+        ArtifactPolicy(ArtifactKind.CREDENTIAL, frozenset({"com.example.mail", "com.example.assistant"}))
+    ))
 
-# Later, elsewhere: another object opens the same directory. Only two applications may read credentials at all.
-policy = AccessPolicy().add(
-    ArtifactPolicy(ArtifactKind.CREDENTIAL, frozenset({"com.example.mail", "com.example.assistant"}))
-)
+# Later, elsewhere: another object opens the same directory.
 backend = FileEnclaveBackend("vault", key_file="vault.key", device_id="phone-1")
-with EnclaveVault(backend, policy=policy) as vault:
+with EnclaveVault(backend) as vault:
     for metadata in vault.list_artifacts():
         print(f"{metadata.name:20} {metadata.kind.value:12} {metadata.size_bytes:3} bytes  {metadata.app_bundle_id}")
     for bundle, (name, secret) in CREDENTIALS.items():
@@ -37,4 +38,4 @@ with EnclaveVault(backend, policy=policy) as vault:
         except PolicyViolationError as error:
             print("refused:", error)
     for entry in reversed(vault.audit.entries()):
-        print("audit:", entry.operation, "ok" if entry.success else "denied")
+        print("audit:", entry.operation, entry.artifact_name, entry.caller, "ok" if entry.success else "denied")

@@ -12,6 +12,8 @@
 
 #include <openssl/evp.h>
 
+#include <pqc_enclave/kem.h>
+
 #include "crypto/crypto.h"
 #include "unit/bytes.h"
 
@@ -338,6 +340,44 @@ test_hpke_secrets(void **state)
     pqe__kem_free(&key);
 }
 
+static void
+test_kem_pairs(void **state)
+{
+    static const struct {
+        const char *name;
+        size_t size;
+    } sets[] = {{"ML-KEM-512", 800}, {"ML-KEM-768", 1184}, {"ML-KEM-1024", 1568}};
+    uint8_t seed[PQE_KEM_SEED_SIZE], other[PQE_KEM_SEED_SIZE], key[PQE_KEM_PUBLIC_MAX], again[PQE_KEM_PUBLIC_MAX];
+    pqe__kem_key *vaults = NULL;
+    size_t len, again_len;
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(pqe_kem_generate(sets[i].name, seed, key, sets[i].size, &len, NULL), PQE_OK);
+        assert_int_equal(len, sets[i].size);
+        assert_int_equal(pqe_kem_public_of_seed(sets[i].name, seed, sizeof seed, again, sizeof again, &again_len, NULL),
+                         PQE_OK);
+        assert_int_equal(again_len, len);
+        assert_memory_equal(key, again, len);
+        assert_int_equal(pqe_kem_generate(sets[i].name, other, again, sizeof again, &len, NULL), PQE_OK);
+        assert_memory_not_equal(seed, other, sizeof seed);
+        assert_memory_not_equal(key, again, len);
+        assert_int_equal(pqe_kem_generate(sets[i].name, seed, key, sets[i].size - 1, &len, NULL), PQE_E_LIMIT);
+        assert_int_equal(len, 0);
+    }
+    fill(seed, sizeof seed);
+    assert_int_equal(pqe_kem_public_of_seed("ML-KEM-768", seed, sizeof seed, key, sizeof key, &len, NULL), PQE_OK);
+    assert_int_equal(pqe__kem_from_seed(seed, &vaults, NULL), PQE_OK);
+    assert_int_equal(pqe__kem_public(vaults, again, NULL), PQE_OK);
+    assert_memory_equal(key, again, len);
+    pqe__kem_free(&vaults);
+    assert_int_equal(pqe_kem_public_of_seed("ML-KEM-768", seed, 63, key, sizeof key, &len, NULL), PQE_E_ARGUMENT);
+    assert_int_equal(pqe_kem_generate("ml-kem-768", seed, key, sizeof key, &len, NULL), PQE_E_ARGUMENT);
+    assert_int_equal(pqe_kem_generate(NULL, seed, key, sizeof key, &len, NULL), PQE_E_ARGUMENT);
+    assert_int_equal(pqe_kem_generate("ML-KEM-768", NULL, key, sizeof key, &len, NULL), PQE_E_ARGUMENT);
+    assert_int_equal(pqe_kem_generate("ML-KEM-768", seed, key, sizeof key, NULL, NULL), PQE_E_ARGUMENT);
+}
+
 int
 main(void)
 {
@@ -346,6 +386,7 @@ main(void)
         cmocka_unit_test(test_kem_misuse),     cmocka_unit_test(test_kem_pem),
         cmocka_unit_test(test_kem_threads),    cmocka_unit_test(test_hpke),
         cmocka_unit_test(test_hpke_suites),    cmocka_unit_test(test_hpke_secrets),
+        cmocka_unit_test(test_kem_pairs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -441,7 +441,7 @@ work_long(void *arg)
 static void
 test_lock_ends_long_work(void **state)
 {
-    static pqe_status (*const calls[])(pqe_vault *vault) = {rekey, verify_all};
+    static pqe_status (*const calls[])(pqe_vault * vault) = {rekey, verify_all};
     pqe_backend *b = backend_memory();
     pqe_vault *v = vault_create(NULL, b);
     unsigned interrupted = 0;

@@ -304,7 +304,8 @@ test_back_while_unlocked(void **state)
     assert_int_equal(get_status(v, "twin a"), PQE_E_TAMPERED);
     assert_int_equal(get_status(v, "gone"), PQE_E_TAMPERED);
     assert_int_equal(pqe_verify(v, NULL, NULL, NULL, NULL, NULL), PQE_E_TAMPERED);
-    assert_int_equal(pqe_vault_unlock(v, 0, NULL), PQE_E_TAMPERED); /* nor does a new session of this handle believe it */
+    assert_int_equal(pqe_vault_unlock(v, 0, NULL),
+                     PQE_E_TAMPERED); /* nor does a new session of this handle believe it */
     pqe_vault_lock(v);
     assert_int_equal(pqe_vault_unlock(v, 0, NULL), PQE_E_TAMPERED);
     pqe_vault_close(&v);

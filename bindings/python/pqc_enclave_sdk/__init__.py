@@ -13,6 +13,14 @@ and of the ``pqc-enclave`` command.
 """
 
 from ._artifacts import ArtifactKind, ArtifactMetadata, EnclaveArtifact, EncryptedArtifact
+from ._attest import (
+    AttestationClaims,
+    AttestationResult,
+    DeviceAttestation,
+    DeviceAttester,
+    Verdict,
+    verify_attestation,
+)
 from ._audit import EnclaveAuditEntry, EnclaveAuditLog
 from ._backends import (
     AndroidEnclaveBackend,
@@ -34,23 +42,37 @@ from ._errors import (
     Status,
     UnknownArtifactError,
 )
-from ._kem import KEMAlgorithm, establish_enclave_session
+from ._identity import (
+    AgentIdentity,
+    SignatureAlgorithm,
+    SigningKeypair,
+    VaultIdentity,
+    generate_signing_keypair,
+    sign,
+    verify,
+)
+from ._kem import KEMAlgorithm, KEMKeypair, establish_enclave_session, generate_kem_keypair
 from ._native import VERSION as __version__
-from ._policy import AccessPolicy, ArtifactPolicy
+from ._policy import AccessPolicy, ArtifactPolicy, StoredRule
 from ._reader import ArtifactReader
 from ._vault import DEFAULT_SESSION_TTL, EnclaveVault, Finding, VerifyReport
 
 __all__ = [
     "DEFAULT_SESSION_TTL",
     "AccessPolicy",
+    "AgentIdentity",
     "AndroidEnclaveBackend",
     "ArtifactKind",
     "ArtifactMetadata",
     "ArtifactPolicy",
     "ArtifactReader",
+    "AttestationClaims",
     "AttestationError",
+    "AttestationResult",
     "BackendError",
     "DecryptionError",
+    "DeviceAttestation",
+    "DeviceAttester",
     "EnclaveArtifact",
     "EnclaveAuditEntry",
     "EnclaveAuditLog",
@@ -64,13 +86,24 @@ __all__ = [
     "InMemoryEnclaveBackend",
     "InvalidArgumentError",
     "KEMAlgorithm",
+    "KEMKeypair",
     "Origin",
     "PolicyViolationError",
     "QSEEBackend",
+    "SignatureAlgorithm",
+    "SigningKeypair",
     "Status",
+    "StoredRule",
     "UnknownArtifactError",
+    "VaultIdentity",
+    "Verdict",
     "VerifyReport",
     "__version__",
     "establish_enclave_session",
+    "generate_kem_keypair",
+    "generate_signing_keypair",
     "iOSEnclaveBackend",
+    "sign",
+    "verify",
+    "verify_attestation",
 ]

@@ -51,6 +51,8 @@ class EnclaveBackend(abc.ABC):
     """True: keys outlive the process."""
     uses_passphrase: bool = False
     """True: `change_passphrase` is there."""
+    asks_presence: bool = False
+    """True: `authorize` is there, and rules with ``require_biometric`` can be met."""
     vault_path: Path | None = None
     """The vault's directory. None: in memory, as long as this object lives."""
     create: bool = True
@@ -108,6 +110,10 @@ class EnclaveBackend(abc.ABC):
     def change_passphrase(self, vault_id: bytes, key: Any, state: bytes) -> bytes:
         """Asks for a new passphrase and returns the state that replaces the present one."""
         self._missing("change a passphrase")
+
+    def authorize(self, key: Any, reason: str) -> bool:
+        """Asks the person at the device to agree to ``reason``, a sentence. Only True is consent; may take its time."""
+        return False
 
     def close(self) -> None:
         """Called when the library lets go of the backend, after every key was detached."""

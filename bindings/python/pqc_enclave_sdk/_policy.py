@@ -14,9 +14,9 @@ from ._errors import PolicyViolationError
 class ArtifactPolicy:
     """The rule for one kind of artifact.
 
-    ``allowed_bundle_ids`` empty allows every caller. ``max_uses_per_hour`` 0 sets no limit; an `EnclaveVault` counts
-    the uses of each artifact it has given out itself, in its process. ``require_biometric`` needs a backend that can
-    ask for the user's presence; an `EnclaveVault` refuses the artifact where there is none.
+    ``allowed_bundle_ids`` empty allows every caller. ``max_uses_per_hour`` 0 sets no limit. ``require_biometric`` needs
+    a backend that can ask for the user's presence. How strictly that is meant depends on where the rule is: see
+    `AccessPolicy`.
     """
 
     kind: ArtifactKind
@@ -35,9 +35,16 @@ class ArtifactPolicy:
 
 @dataclass
 class AccessPolicy:
-    """Rules by kind. Give it to `EnclaveVault`, which consults it before it decrypts anything.
+    """Rules by kind.
 
-    Inside one process a policy is a matter of discipline: code that can read this process's memory is not held back.
+    *Stored in a vault* by `EnclaveVault.set_policy` they belong to it: authenticated, asked by every program that opens
+    it before an artifact's key is unwrapped, uses counted on disk, for all artifacts of a kind together.
+
+    *Given to an `EnclaveVault`* (its ``policy``) they are asked by that object alone, in Python and beside those of the
+    vault; both must agree. Uses are then counted in its memory, for each artifact, and ``require_biometric`` refuses.
+
+    The caller is what the program says of itself. Inside one process a policy is a matter of discipline: code that can
+    read this process's memory is not held back.
     """
 
     rules: dict[ArtifactKind, ArtifactPolicy] = field(default_factory=dict)
@@ -58,3 +65,15 @@ class AccessPolicy:
         raise PolicyViolationError(
             f"caller '{caller_bundle_id}' may not read artifacts of kind {kind.value}"
         )
+
+
+@dataclass(frozen=True)
+class StoredRule:
+    """A rule in a vault, for a ``kind`` or for one ``artifact`` by its name. ``uses``: counted within the last hour."""
+
+    kind: ArtifactKind | None
+    artifact: str | None
+    allowed_bundle_ids: frozenset[str]
+    require_biometric: bool
+    max_uses_per_hour: int
+    uses: int

@@ -41,7 +41,9 @@ class Store:
         self._deadlines: dict[int, float] = {}
         _stores.add(self)
 
-    def unlock(self, backend: EnclaveBackend, holder: int, ttl_seconds: int) -> _native.Vault:
+    def unlock(
+        self, backend: EnclaveBackend, holder: int, ttl_seconds: int, caller: str | None = None
+    ) -> _native.Vault:
         self._check_process()
         with self._mutex:
             native, created = self._open(backend)
@@ -49,7 +51,7 @@ class Store:
             # A new session would take the keys of the others' open readers; do without where the present one lasts.
             lasts = created and ttl_seconds == _CREATED_TTL or others and native.ttl() >= ttl_seconds
             if not lasts:
-                native.unlock(ttl_seconds)
+                native.unlock(ttl_seconds, caller)
             self._deadlines[holder] = _now() + ttl_seconds
             return native
 

@@ -26,6 +26,9 @@ from ._errors import EnclaveSDKError, PolicyViolationError, Status
 from ._policy import AccessPolicy
 from ._reader import ArtifactReader
 from ._store import Store, store_of
+from ._vault_identities import IdentityMethods
+from ._vault_policy import PolicyMethods
+from ._vault_policy import check_text as _text
 
 if TYPE_CHECKING:
     from ._native import ArtifactFields, Buffer
@@ -60,14 +63,17 @@ class VerifyReport:
     findings: tuple[Finding, ...]
 
 
-class EnclaveVault:
+class EnclaveVault(IdentityMethods, PolicyMethods):
     """The sealed artifacts of a device.
 
     Args:
         backend: what holds the device key, and says where the vault is.
-        policy: consulted before anything is decrypted; None allows all.
-        audit: is told of every unlock, lock, put, get, delete and violation; None: a new log.
-        caller_bundle_id: who is asking, for the policy, unless a call says otherwise.
+        policy: asked by this object before anything is decrypted, beside the rules that the vault keeps (`set_policy`);
+            None: those alone.
+        audit: None: a new log. A plain `EnclaveAuditLog` is attached where the vault is a directory, and shows what the
+            vault itself records; with a vault in memory, and if it is of a subclass, it is told of every unlock, lock,
+            put, get, delete, attest and violation. ``ValueError`` if it is attached to another vault.
+        caller_bundle_id: who asks, for the policy and the audit log, unless a call says otherwise. Nobody checks it.
 
     Several objects on one backend object share one vault: what one puts the others see, and the keys are wiped when the
     last of them locks, or when the time is over. All methods may be called from several threads; long ones run without
@@ -98,6 +104,8 @@ class EnclaveVault:
         self.audit = EnclaveAuditLog() if audit is None else audit
         self.caller_bundle_id = _text("caller_bundle_id", caller_bundle_id)
         self._store: Store = store_of(backend)
+        if type(self.audit) is EnclaveAuditLog and backend.vault_path is not None:
+            self.audit._attach(self._store)
         self._holder = next(_holders)
         self._device_id = backend.device_id
         self._uses: dict[str, deque[float]] = {}
@@ -120,14 +128,15 @@ class EnclaveVault:
             raise TypeError("ttl_seconds must be an int")
         if not 1 <= ttl_seconds <= 0xFFFFFFFF:
             raise ValueError("ttl_seconds must be 1 to 4294967295")
-        native = self._store.unlock(self.backend, self._holder, ttl_seconds)
+        native = self._store.unlock(self.backend, self._holder, ttl_seconds, self.caller_bundle_id or None)
         vault_id = native.get_info()["vault_id"]
         self._device_id = self.backend.device_id or f"pqe-{vault_id}"
-        self.audit.log_unlock(self._device_id, vault_id)
+        if not self.audit.is_attached:
+            self.audit.log_unlock(self._device_id, vault_id)
 
     def lock(self) -> None:
         """Ends the session: keys are wiped, open readers fail from now on. May be called at any time."""
-        if self._store.lock(self._holder):
+        if self._store.lock(self._holder) and not self.audit.is_attached:
             self.audit.log_lock(self._device_id)
 
     def __enter__(self) -> EnclaveVault:
@@ -181,19 +190,21 @@ class EnclaveVault:
             arguments: dict[str, Any] = {**texts, "kind": _kind(kind).value, "tags": _tags(tags)}
             arguments["hash"] = None if hash is None else _text("hash", hash)
             writer = _native.Writer(self._store.session(self._holder), **arguments)
-            fields = _write(writer, source, progress)
+            fields = _write(writer, source, progress, self.caller_bundle_id or None)
         finally:
             if isinstance(source, memoryview):
                 source.release()
-        self.audit.log_put(self._device_id, fields[0], fields[1], fields[2])
-        return EncryptedArtifact._of_vault(fields, functools.partial(_read_stored, self._store))
+        if not self.audit.is_attached:
+            self.audit.log_put(self._device_id, fields[0], fields[1], fields[2])
+        return EncryptedArtifact._of_vault(fields, self._stored_reader())
 
     def delete_artifact(self, name_or_id: str) -> None:
         """Removes an artifact: its key is dropped, then its body. Raises `UnknownArtifactError`."""
         native = self._store.session(self._holder)
         fields = native.info(_text("name_or_id", name_or_id))
-        native.delete(fields[0])
-        self.audit.log_delete(self._device_id, fields[0], fields[1])
+        native.delete(fields[0], self.caller_bundle_id or None)
+        if not self.audit.is_attached:
+            self.audit.log_delete(self._device_id, fields[0], fields[1])
 
     def save(self) -> None:
         """Hands the artifacts to a backend that keeps them as objects (`InMemoryEnclaveBackend`).
@@ -204,7 +215,7 @@ class EnclaveVault:
         if type(self.backend).save_artifacts is EnclaveBackend.save_artifacts:
             native.get_info()  # says if the session has ended
             return
-        read = functools.partial(_read_stored, self._store)
+        read = self._stored_reader()
         self.backend.save_artifacts({fields[0]: EncryptedArtifact._of_vault(fields, read) for fields in native.list()})
 
     # ---- getting ----
@@ -284,7 +295,7 @@ class EnclaveVault:
 
     def rotate(self, rekey: bool = False) -> None:
         """Makes new device keys and re-seals the vault's secrets to them; with ``rekey`` replaces those too."""
-        self._store.session(self._holder).rotate(bool(rekey))
+        self._store.session(self._holder).rotate(bool(rekey), self.caller_bundle_id or None)
 
     def change_passphrase(self, new: Passphrase | None = None) -> None:
         """Re-wraps the vault's key with a new passphrase.
@@ -310,46 +321,72 @@ class EnclaveVault:
 
     # ---- inside ----
 
+    def _stored_reader(self) -> Callable[[str, int], bytes]:
+        return functools.partial(_read_stored, self._store, self.caller_bundle_id or None)
+
     @contextlib.contextmanager
     def _reading(
         self, name_or_id: str, caller_bundle_id: str | None
     ) -> Iterator[tuple[_native.Reader, ArtifactMetadata]]:
-        """An opened reader that the policy allows; the audit log is told how it went."""
+        """An opened reader that the policies allow; a log that is not the vault's own is told how it went."""
         _text("name_or_id", name_or_id)
         caller = self.caller_bundle_id if caller_bundle_id is None else _text("caller_bundle_id", caller_bundle_id)
-        artifact_id = name_or_id
         try:
-            reader = _native.Reader(self._store.session(self._holder), name_or_id)
+            reader = self._open(name_or_id, caller)
             try:
-                metadata = metadata_from_fields(reader.artifact)
-                artifact_id = metadata.artifact_id
-                self._authorize(metadata, caller)
-                yield reader, metadata
+                yield reader, metadata_from_fields(reader.artifact)
             except BaseException:
                 reader.close()
                 raise
         except PolicyViolationError as error:
-            self.audit.log_policy_violation(self._device_id, artifact_id, str(error))
+            if not self.audit.is_attached:
+                self.audit.log_policy_violation(self._device_id, self._id_of(name_or_id), str(error))
             raise
         except EnclaveSDKError as error:
-            self.audit.log_get(self._device_id, artifact_id, success=False, details=str(error))
+            if not self.audit.is_attached:
+                self.audit.log_get(self._device_id, self._id_of(name_or_id), success=False, details=str(error))
             raise
-        self.audit.log_get(self._device_id, artifact_id)
+        if not self.audit.is_attached:
+            self.audit.log_get(self._device_id, reader.artifact[0])
 
-    def _authorize(self, metadata: ArtifactMetadata, caller: str) -> None:
+    def _id_of(self, name_or_id: str) -> str:
+        with contextlib.suppress(EnclaveSDKError, ValueError):
+            return self._store.session(self._holder).info(name_or_id)[0]
+        return name_or_id
+
+    def _open(self, name_or_id: str, caller: str) -> _native.Reader:
+        """Asks this object's policy, then opens, where the vault asks its own."""
+        native = self._store.session(self._holder)
         if self.policy is None:
-            return
-        self.policy.check(metadata, caller)
-        rule = self.policy.rules.get(metadata.kind)
-        if rule is None:
-            return
-        if rule.require_biometric:
-            raise PolicyViolationError(
-                f"artifacts of kind {metadata.kind.value} need the user's presence, which the "
-                f"{self.backend.name} backend cannot ask for"
-            )
-        if rule.max_uses_per_hour:
-            self._count_use(metadata, rule.max_uses_per_hour)
+            return _native.Reader(native, name_or_id, caller or None)
+        while True:
+            fields = native.info(name_or_id)
+            self._authorize(self.policy, metadata_from_fields(fields), caller)
+            reader = _native.Reader(native, name_or_id, caller or None)
+            if reader.artifact[0] == fields[0]:
+                return reader
+            reader.close()  # replaced meanwhile: the policy has not seen this one
+
+    def _authorize(self, policy: AccessPolicy, metadata: ArtifactMetadata, caller: str) -> None:
+        try:
+            policy.check(metadata, caller)
+            rule = policy.rules.get(metadata.kind)
+            if rule is None:
+                return
+            if rule.require_biometric:
+                raise PolicyViolationError(
+                    f"artifacts of kind {metadata.kind.value} need the user's presence, for which only a rule in the "
+                    "vault (set_policy) can ask"
+                )
+            if rule.max_uses_per_hour:
+                self._count_use(metadata, rule.max_uses_per_hour)
+        except PolicyViolationError as error:
+            if self.audit.is_attached:  # the vault knows nothing of this policy
+                self.audit._log(
+                    "policy_violation", self._device_id, caller, artifact_id=metadata.artifact_id,
+                    artifact_name=metadata.name, artifact_kind=metadata.kind.value, success=False, details=str(error),
+                )
+            raise
 
     def _count_use(self, metadata: ArtifactMetadata, most: int) -> None:
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -363,12 +400,6 @@ class EnclaveVault:
 
 
 # ---- arguments ----
-
-
-def _text(name: str, value: str) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    return value
 
 
 def _kind(kind: ArtifactKind) -> ArtifactKind:
@@ -412,13 +443,15 @@ def _source_of(content: Content) -> memoryview | BinaryIO:
 # ---- moving bytes ----
 
 
-def _write(writer: _native.Writer, source: memoryview | BinaryIO, progress: Progress | None) -> ArtifactFields:
+def _write(
+    writer: _native.Writer, source: memoryview | BinaryIO, progress: Progress | None, caller: str | None
+) -> ArtifactFields:
     try:
         if isinstance(source, memoryview):
             writer.write(source, progress, source.nbytes)
         else:
             _write_file(writer, source, progress)
-        return writer.finish()
+        return writer.finish(caller)
     except BaseException:
         writer.abort()
         raise
@@ -455,8 +488,8 @@ def _chunks(file: BinaryIO, view: memoryview) -> Iterator[Buffer]:
         yield chunk
 
 
-def _read_stored(store: Store, artifact_id: str, size: int) -> bytes:
-    reader = _native.Reader(store.vault(), artifact_id)
+def _read_stored(store: Store, caller: str | None, artifact_id: str, size: int) -> bytes:
+    reader = _native.Reader(store.vault(), artifact_id, caller)
     try:
         return reader.stored_at(0, reader.artifact[15] if size < 0 else size)
     finally:

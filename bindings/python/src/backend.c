@@ -136,7 +136,7 @@ describe(pqepy_backend *self)
     size_t left = TEXTS_SIZE;
     char *at = self->texts = malloc(TEXTS_SIZE);
     pqe_backend_info *info = &self->ops.info;
-    int persistent, passphrase;
+    int persistent, passphrase, presence;
 
     if (at == NULL) {
         PyErr_NoMemory();
@@ -147,14 +147,15 @@ describe(pqepy_backend *self)
         (info->protection = copy_text(self->python, "protection", &at, &left)) == NULL ||
         (info->caveat = copy_text(self->python, "caveat", &at, &left)) == NULL ||
         (persistent = truth_of(self->python, "persistent")) < 0 ||
-        (passphrase = truth_of(self->python, "uses_passphrase")) < 0)
+        (passphrase = truth_of(self->python, "uses_passphrase")) < 0 ||
+        (presence = truth_of(self->python, "asks_presence")) < 0)
         return false;
-    info->capabilities =
-        PQE_CAP_SEAL | (persistent != 0 ? PQE_CAP_PERSISTENT : 0) | (passphrase != 0 ? PQE_CAP_PASSPHRASE : 0);
+    info->capabilities = PQE_CAP_SEAL | (persistent != 0 ? PQE_CAP_PERSISTENT : 0) |
+                         (passphrase != 0 ? PQE_CAP_PASSPHRASE : 0) | (presence != 0 ? PQE_CAP_AUTHORIZE : 0);
     self->ops.magic = PQE_BACKEND_MAGIC;
     self->ops.abi = PQE_BACKEND_ABI;
     self->ops.size = sizeof self->ops;
-    pqepy_bridge_fill(&self->ops, passphrase != 0);
+    pqepy_bridge_fill(&self->ops, passphrase != 0, presence != 0);
     self->ops.open = python_open;
     self->ops.close = python_close;
     self->ops.key_source = python_key_source;

@@ -246,6 +246,29 @@ bridge_change_passphrase(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], 
     return finish(&cb, result, new_state, err);
 }
 
+/* Only True is consent; a method that forgets to return denies. */
+static pqe_status
+bridge_authorize(void *self, void *key, const char *reason, pqe_error *err)
+{
+    PyObject *object = self, *why, *result = NULL;
+    pqe_status status = PQE_OK;
+    pqepy_callback cb;
+
+    if (!pqepy_callback_begin(&cb))
+        return fail(err, PQE_E_BACKEND, UNREACHABLE);
+    why = PyUnicode_DecodeUTF8(reason, (Py_ssize_t)strlen(reason), "replace");
+    if (why != NULL)
+        result = PyObject_CallMethod(object, "authorize", "OO", (PyObject *)key, why);
+    Py_XDECREF(why);
+    if (result == NULL)
+        return finish(&cb, NULL, NULL, err);
+    if (result != Py_True)
+        status = fail(err, PQE_E_DENIED, "the user does not agree");
+    Py_DECREF(result);
+    pqepy_callback_end(&cb);
+    return status;
+}
+
 const char *
 pqepy_bridge_key_source(PyObject *object, const uint8_t *state, size_t state_len)
 {
@@ -277,7 +300,7 @@ pqepy_bridge_key_source(PyObject *object, const uint8_t *state, size_t state_len
 }
 
 void
-pqepy_bridge_fill(pqe_backend_ops *ops, bool can_change)
+pqepy_bridge_fill(pqe_backend_ops *ops, bool can_change, bool can_ask)
 {
     ops->enrol = bridge_enrol;
     ops->discard = bridge_discard;
@@ -287,4 +310,6 @@ pqepy_bridge_fill(pqe_backend_ops *ops, bool can_change)
     ops->unseal = bridge_unseal;
     if (can_change)
         ops->change_passphrase = bridge_change_passphrase;
+    if (can_ask)
+        ops->authorize = bridge_authorize;
 }

@@ -14,10 +14,12 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include <pqc_enclave.h>
+#include <pqc_enclave/attest.h>
 #include <pqc_enclave/backend.h>
 
 #define PQEPY_WRITE_SLICE ((size_t)16 << 20) /* bytes between looks at signals and progress reports: some 50 ms */
@@ -40,15 +42,24 @@ typedef struct pqepy_vault {
     pqepy_backend *backend;
     size_t users; /* calls in progress, also of readers and writers */
     bool closing; /* to be closed when the last of them is over */
+    /* Who the library thinks is calling. Guarded by a lock that is taken without the GIL, and never for long. */
+    pthread_mutex_t caller_lock;
+    pthread_cond_t caller_free;
+    size_t calls, waiting;
+    char caller[PQE_FIELD_MAX + 1];
 } pqepy_vault;
 
-extern PyTypeObject *pqepy_backend_type, *pqepy_vault_type, *pqepy_reader_type, *pqepy_writer_type, *pqepy_content_type;
+extern PyTypeObject *pqepy_backend_type, *pqepy_vault_type, *pqepy_reader_type, *pqepy_writer_type, *pqepy_content_type,
+    *pqepy_signing_key_type;
 /** Each makes its type; false with an exception set. */
 bool pqepy_backend_init(PyObject *module);
 bool pqepy_vault_init(PyObject *module);
 bool pqepy_reader_init(PyObject *module);
 bool pqepy_writer_init(PyObject *module);
 bool pqepy_content_init(PyObject *module);
+bool pqepy_sign_init(PyObject *module);
+bool pqepy_attest_init(PyObject *module);
+bool pqepy_kem_init(PyObject *module);
 bool pqepy_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **out);
 /** Frees an object of one of our types after its own part was released. */
 void pqepy_free(PyObject *self);
@@ -120,11 +131,45 @@ void pqepy_backend_vault_closed(pqepy_backend *backend);
 /** Maps memory of `len` bytes that is left out of dumps; NULL with an exception set. */
 PyObject *pqepy_content_new(size_t len, void **data);
 
+/** As pqepy_enter() and pqepy_leave(), for a call on behalf of `caller` (NULL: nobody in particular): the library keeps
+ *  one caller for a vault, so calls of different ones wait for each other. */
+bool pqepy_enter_as(pqepy_call *call, pqepy_vault *vault, const char *caller);
+bool pqepy_leave_as(pqepy_call *call, pqe_status status);
+
+/* ---- sign.c, attest.c, identity.c, audit.c ---- */
+
+/** Finds an algorithm by its name; false with a ValueError. */
+bool pqepy_algorithm(const char *name, pqe_sig_algorithm *out);
+/** The key pair inside, valid as long as the object. */
+pqe_signing_key *pqepy_signing_key_of(PyObject *object);
+/** Objects that own what they are given, which is freed where they cannot be made. */
+PyObject *pqepy_signing_key_wrap(pqe_signing_key *key);
+PyObject *pqepy_attestation_wrap(pqe_attestation *made);
+
+/* Methods of the type Vault. */
+PyObject *pqepy_vault_identity_create(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_identity_import(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_identity_get(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_identity_list(PyObject *object, PyObject *unused);
+PyObject *pqepy_vault_identity_delete(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_identity_export(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_identity_sign(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_attest(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_policy_set(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_policy_clear(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_policy_list(PyObject *object, PyObject *unused);
+PyObject *pqepy_vault_audit_list(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_audit_record(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_audit_info(PyObject *object, PyObject *unused);
+PyObject *pqepy_vault_audit_clear(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_audit_checkpoint(PyObject *object, PyObject *unused);
+PyObject *pqepy_vault_audit_verify(PyObject *object, PyObject *args);
+
 /* ---- bridge.c: backends written in Python ---- */
 
 /** The entries of a table whose `self` is a Python object and whose keys are Python objects; open, close, key_source
- *  and info are left to whoever makes the table. change_passphrase is there if `can_change`. */
-void pqepy_bridge_fill(pqe_backend_ops *ops, bool can_change);
+ *  and info are left to whoever makes the table. change_passphrase is there if `can_change`, authorize if `can_ask`. */
+void pqepy_bridge_fill(pqe_backend_ops *ops, bool can_change, bool can_ask);
 /** Calls object.key_source(state); the text is the thread's until its next call. NULL if there is none. */
 const char *pqepy_bridge_key_source(PyObject *object, const uint8_t *state, size_t state_len);
 

@@ -68,21 +68,21 @@ leave(reader *self, pqepy_call *call, pqe_status status)
 static PyObject *
 reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"vault", "name_or_id", NULL};
+    static char *names[] = {"vault", "name_or_id", "caller", NULL};
     PyObject *vault, *object;
     const pqe_artifact *artifact;
-    const char *name;
+    const char *name, *caller = NULL;
     reader *self;
     pqepy_call call;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!s:Reader", names, pqepy_vault_type, &vault, &name))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!s|z:Reader", names, pqepy_vault_type, &vault, &name, &caller))
         return NULL;
     if ((object = PyType_GenericAlloc(type, 0)) == NULL)
         return NULL;
     self = (reader *)object;
     self->vault = (pqepy_vault *)Py_NewRef(vault);
-    if (!pqepy_enter(&call, self->vault->backend, self->vault) ||
-        !pqepy_leave(&call, pqe_reader_open(self->vault->vault, name, &self->reader, &call.err)))
+    if (!pqepy_enter_as(&call, self->vault, caller) ||
+        !pqepy_leave_as(&call, pqe_reader_open(self->vault->vault, name, &self->reader, &call.err)))
         goto failed;
     artifact = pqe_reader_artifact(self->reader);
     self->size = artifact->size_bytes;
@@ -348,13 +348,14 @@ static PyGetSetDef getset[] = {{"artifact", reader_artifact, NULL, "Fields of th
                                {"size", reader_size, NULL, "Bytes of plaintext.", NULL},
                                {NULL, NULL, NULL, NULL, NULL}};
 
-static PyType_Slot slots[] = {{Py_tp_doc, (void *)"Reader(vault, name_or_id)\n\nAn artifact opened for reading."},
-                              {Py_tp_new, (void *)reader_new},
-                              {Py_tp_dealloc, (void *)reader_dealloc},
-                              {Py_tp_traverse, (void *)reader_traverse},
-                              {Py_tp_methods, methods},
-                              {Py_tp_getset, getset},
-                              {0, NULL}};
+static PyType_Slot slots[] = {
+    {Py_tp_doc, (void *)"Reader(vault, name_or_id, caller=None)\n\nAn artifact opened for reading."},
+    {Py_tp_new, (void *)reader_new},
+    {Py_tp_dealloc, (void *)reader_dealloc},
+    {Py_tp_traverse, (void *)reader_traverse},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, getset},
+    {0, NULL}};
 static PyType_Spec spec = {"pqc_enclave_sdk._native.Reader", (int)sizeof(reader), 0,
                            Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE, slots};
 

@@ -57,6 +57,57 @@ pqepy_vault_release(pqepy_vault *vault)
     Py_DECREF((PyObject *)vault);
 }
 
+/* Calls of the same caller go side by side, as long as no other caller waits. */
+static pqe_status
+become_caller(pqepy_vault *vault, const char *caller, pqe_error *err)
+{
+    const char *name = caller != NULL ? caller : "";
+    pqe_status status = PQE_OK;
+
+    pthread_mutex_lock(&vault->caller_lock);
+    vault->waiting++;
+    while (vault->calls != 0 && (vault->waiting > 1 || strcmp(vault->caller, name) != 0))
+        pthread_cond_wait(&vault->caller_free, &vault->caller_lock);
+    vault->waiting--;
+    if (vault->calls == 0 && (status = pqe_vault_set_caller(vault->vault, caller, err)) == PQE_OK)
+        memcpy(vault->caller, name, strlen(name) + 1); /* the library took it, so it is not longer */
+    if (status == PQE_OK)
+        vault->calls++;
+    else
+        pthread_cond_broadcast(&vault->caller_free);
+    pthread_mutex_unlock(&vault->caller_lock);
+    return status;
+}
+
+static void
+cease_to_be_caller(pqepy_vault *vault)
+{
+    pthread_mutex_lock(&vault->caller_lock);
+    if (--vault->calls == 0) {
+        pqe_vault_set_caller(vault->vault, NULL, NULL); /* whoever locks the vault was not this caller */
+        pthread_cond_broadcast(&vault->caller_free);
+    }
+    pthread_mutex_unlock(&vault->caller_lock);
+}
+
+bool
+pqepy_enter_as(pqepy_call *call, pqepy_vault *vault, const char *caller)
+{
+    pqe_status status;
+
+    if (!pqepy_enter(call, vault->backend, vault))
+        return false;
+    status = become_caller(vault, caller, &call->err);
+    return status == PQE_OK || pqepy_leave(call, status);
+}
+
+bool
+pqepy_leave_as(pqepy_call *call, pqe_status status)
+{
+    cease_to_be_caller(call->vault);
+    return pqepy_leave(call, status);
+}
+
 static PyObject *
 vault_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -77,6 +128,8 @@ vault_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     self = (pqepy_vault *)object;
     self->backend = (pqepy_backend *)Py_NewRef(backend);
+    pthread_mutex_init(&self->caller_lock, NULL);
+    pthread_cond_init(&self->caller_free, NULL);
     opts.backend = self->backend->backend;
     opts.create = create != 0;
     opts.read_only = read_only != 0;
@@ -110,6 +163,8 @@ vault_dealloc(PyObject *object)
     PyObject_GC_UnTrack(object);
     close_now(self);
     Py_XDECREF((PyObject *)self->backend);
+    pthread_cond_destroy(&self->caller_free);
+    pthread_mutex_destroy(&self->caller_lock);
     pqepy_free(object);
 }
 
@@ -140,12 +195,13 @@ static PyObject *
 vault_unlock(PyObject *object, PyObject *args)
 {
     pqepy_vault *self = (pqepy_vault *)object;
+    const char *caller = NULL;
     unsigned int ttl = 0;
     pqepy_call call;
 
-    if (!PyArg_ParseTuple(args, "|I:unlock", &ttl) || !pqepy_enter(&call, self->backend, self))
+    if (!PyArg_ParseTuple(args, "|Iz:unlock", &ttl, &caller) || !pqepy_enter_as(&call, self, caller))
         return NULL;
-    if (!pqepy_leave(&call, pqe_vault_unlock(self->vault, ttl, &call.err)))
+    if (!pqepy_leave_as(&call, pqe_vault_unlock(self->vault, ttl, &call.err)))
         return NULL;
     Py_RETURN_NONE;
 }
@@ -225,12 +281,12 @@ static PyObject *
 vault_delete(PyObject *object, PyObject *args)
 {
     pqepy_vault *self = (pqepy_vault *)object;
-    const char *name;
+    const char *name, *caller = NULL;
     pqepy_call call;
 
-    if (!PyArg_ParseTuple(args, "s:delete", &name) || !pqepy_enter(&call, self->backend, self))
+    if (!PyArg_ParseTuple(args, "s|z:delete", &name, &caller) || !pqepy_enter_as(&call, self, caller))
         return NULL;
-    if (!pqepy_leave(&call, pqe_delete(self->vault, name, &call.err)))
+    if (!pqepy_leave_as(&call, pqe_delete(self->vault, name, &call.err)))
         return NULL;
     Py_RETURN_NONE;
 }
@@ -348,13 +404,14 @@ vault_rotate(PyObject *object, PyObject *args)
 {
     pqepy_vault *self = (pqepy_vault *)object;
     pqe_rotate_opts opts = {.size = sizeof opts};
+    const char *caller = NULL;
     pqepy_call call;
     int rekey = 0;
 
-    if (!PyArg_ParseTuple(args, "|p:rotate", &rekey) || !pqepy_enter(&call, self->backend, self))
+    if (!PyArg_ParseTuple(args, "|pz:rotate", &rekey, &caller) || !pqepy_enter_as(&call, self, caller))
         return NULL;
     opts.rekey = rekey != 0;
-    if (!pqepy_leave(&call, pqe_rotate(self->vault, &opts, &call.err)))
+    if (!pqepy_leave_as(&call, pqe_rotate(self->vault, &opts, &call.err)))
         return NULL;
     Py_RETURN_NONE;
 }
@@ -391,18 +448,40 @@ vault_grant_public_key(PyObject *object, PyObject *unused)
 
 static PyMethodDef methods[] = {
     {"close", vault_close, METH_NOARGS, "close() -> None\n\nLocks and closes; calls in progress fail first."},
-    {"unlock", vault_unlock, METH_VARARGS, "unlock(ttl_seconds=0) -> None"},
+    {"unlock", vault_unlock, METH_VARARGS, "unlock(ttl_seconds=0, caller=None) -> None"},
     {"lock", vault_lock, METH_NOARGS, "lock() -> None"},
     {"ttl", vault_ttl, METH_NOARGS, "ttl() -> int\n\nSeconds left in the session, 0 when locked."},
     {"get_info", vault_get_info, METH_NOARGS, "get_info() -> dict"},
     {"info", vault_info, METH_VARARGS, "info(name_or_id) -> tuple"},
-    {"delete", vault_delete, METH_VARARGS, "delete(name_or_id) -> None"},
+    {"delete", vault_delete, METH_VARARGS, "delete(name_or_id, caller=None) -> None"},
     {"list", vault_list, METH_NOARGS, "list() -> list[tuple]"},
     {"verify", vault_verify, METH_VARARGS,
      "verify(name_or_id=None, progress=None) -> (artifacts, damaged, bytes, orphans, [(status, artifact, message)])"},
-    {"rotate", vault_rotate, METH_VARARGS, "rotate(rekey=False) -> None"},
+    {"rotate", vault_rotate, METH_VARARGS, "rotate(rekey=False, caller=None) -> None"},
     {"change_passphrase", vault_change_passphrase, METH_NOARGS, "change_passphrase() -> None"},
     {"grant_public_key", vault_grant_public_key, METH_NOARGS, "grant_public_key() -> str"},
+    {"identity_create", pqepy_vault_identity_create, METH_VARARGS, "identity_create(name, algorithm) -> tuple"},
+    {"identity_import", pqepy_vault_identity_import, METH_VARARGS, "identity_import(signing_key, name) -> tuple"},
+    {"identity_get", pqepy_vault_identity_get, METH_VARARGS, "identity_get(did_or_name=None) -> tuple"},
+    {"identity_list", pqepy_vault_identity_list, METH_NOARGS, "identity_list() -> list[tuple]"},
+    {"identity_delete", pqepy_vault_identity_delete, METH_VARARGS, "identity_delete(did_or_name) -> None"},
+    {"identity_export", pqepy_vault_identity_export, METH_VARARGS, "identity_export(did_or_name) -> SigningKey"},
+    {"identity_sign", pqepy_vault_identity_sign, METH_VARARGS, "identity_sign(did_or_name, message, context) -> bytes"},
+    {"attest", pqepy_vault_attest, METH_VARARGS,
+     "attest(name_or_id, identity, version, challenge, ttl_seconds, device_model, enclave_vendor, trust_record, "
+     "caller=None) -> Attestation"},
+    {"policy_set", pqepy_vault_policy_set, METH_VARARGS,
+     "policy_set(kind, artifact, bundle_ids, require_presence, max_uses_per_hour, caller) -> None"},
+    {"policy_clear", pqepy_vault_policy_clear, METH_VARARGS, "policy_clear(kind, artifact, caller) -> None"},
+    {"policy_list", pqepy_vault_policy_list, METH_NOARGS, "policy_list() -> list[tuple]"},
+    {"audit_list", pqepy_vault_audit_list, METH_VARARGS,
+     "audit_list(limit, operation, artifact, device_id) -> list[tuple]"},
+    {"audit_record", pqepy_vault_audit_record, METH_VARARGS,
+     "audit_record(operation, device_id, artifact_id, name, kind, success, details, caller, flush) -> None"},
+    {"audit_info", pqepy_vault_audit_info, METH_NOARGS, "audit_info() -> dict"},
+    {"audit_clear", pqepy_vault_audit_clear, METH_VARARGS, "audit_clear(caller) -> None"},
+    {"audit_checkpoint", pqepy_vault_audit_checkpoint, METH_NOARGS, "audit_checkpoint() -> str"},
+    {"audit_verify", pqepy_vault_audit_verify, METH_VARARGS, "audit_verify(checkpoint) -> dict"},
     {NULL, NULL, 0, NULL}};
 
 static PyType_Slot slots[] = {

@@ -178,25 +178,25 @@ writer_write(PyObject *object, PyObject *args)
 }
 
 static PyObject *
-writer_finish(PyObject *object, PyObject *unused)
+writer_finish(PyObject *object, PyObject *args)
 {
     writer *self = (writer *)object;
     pqe_writer *w;
     pqe_artifact *artifact = NULL;
+    const char *caller = NULL;
     PyObject *result;
     pqepy_call call;
 
-    (void)unused;
-    if (!take(self))
+    if (!PyArg_ParseTuple(args, "|z:finish", &caller) || !take(self))
         return NULL;
     w = self->writer;
-    if (!pqepy_enter(&call, self->vault->backend, self->vault)) {
+    if (!pqepy_enter_as(&call, self->vault, caller)) {
         self->busy = false;
         return NULL;
     }
     self->writer = NULL;
     self->busy = false;
-    if (!pqepy_leave(&call, pqe_writer_finish(&w, &artifact, &call.err)))
+    if (!pqepy_leave_as(&call, pqe_writer_finish(&w, &artifact, &call.err)))
         return NULL;
     result = pqepy_artifact(artifact);
     pqe_artifact_free(&artifact);
@@ -219,7 +219,8 @@ writer_abort(PyObject *object, PyObject *unused)
 
 static PyMethodDef methods[] = {
     {"write", writer_write, METH_VARARGS, "write(content, progress=None, total=None) -> None"},
-    {"finish", writer_finish, METH_NOARGS, "finish() -> tuple\n\nThe sole commit; durable when it returns."},
+    {"finish", writer_finish, METH_VARARGS,
+     "finish(caller=None) -> tuple\n\nThe sole commit; durable when it returns."},
     {"abort", writer_abort, METH_NOARGS, "abort() -> None\n\nNothing is stored."},
     {NULL, NULL, 0, NULL}};
 

@@ -93,7 +93,7 @@ run(PyObject *module, PyObject *args)
                                      .protection = "software",
                                      .caveat = "a test",
                                      .capabilities = PQE_CAP_SEAL}};
-    pqepy_bridge_fill(&ops, false);
+    pqepy_bridge_fill(&ops, false, false);
     ops.open = suite_open;
     ops.close = suite_close;
     ops.key_source = suite_key_source;

@@ -90,7 +90,8 @@ def test_dataclass_fields():
     assert fields(sdk.EnclaveArtifact) == ["metadata", "content"]
     assert fields(sdk.EncryptedArtifact) == ["metadata", "nonce", "ciphertext", "content_hash", "key_id"]
     assert fields(sdk.EnclaveAuditEntry) == [
-        "timestamp", "operation", "device_id", "artifact_id", "artifact_name", "artifact_kind", "success", "details"
+        "timestamp", "operation", "device_id", "artifact_id", "artifact_name", "artifact_kind", "success", "details",
+        "caller",
     ]
     metadata = sdk.ArtifactMetadata("i", "n", sdk.ArtifactKind.OTHER)
     with pytest.raises(dataclasses.FrozenInstanceError):
