@@ -251,26 +251,69 @@ pqe_reader_read_stored_at(pqe_reader *reader, uint64_t offset, void *buf, size_t
 
 /* ---- whole-buffer calls ---- */
 
+/* Small contents have a page each. Some are kept, wiped, for the next: mapping and faulting one in anew costs as much as
+   reading a credential into it. Nobody waits for the lock: in a forked child it may be held for ever. */
+#define SPARE_SIZE ((size_t)4096)
+#define SPARES 32u
+
+static struct {
+    pthread_mutex_t lock;
+    size_t count;
+    void *pages[SPARES];
+} spare = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void *
+take_spare(size_t len)
+{
+    void *p = NULL;
+
+    if (len > SPARE_SIZE || pthread_mutex_trylock(&spare.lock) != 0)
+        return NULL;
+    if (spare.count > 0)
+        p = spare.pages[--spare.count];
+    pthread_mutex_unlock(&spare.lock);
+    return p;
+}
+
+static bool
+keep_spare(void *p, size_t len)
+{
+    bool kept = false;
+
+    if (len > SPARE_SIZE || pthread_mutex_trylock(&spare.lock) != 0)
+        return false;
+    if (spare.count < SPARES) {
+        spare.pages[spare.count++] = p;
+        kept = true;
+    }
+    pthread_mutex_unlock(&spare.lock);
+    return kept;
+}
+
 void
 pqe_content_free(void **content, size_t len)
 {
     if (content == NULL || *content == NULL)
         return;
     pqe__wipe(*content, len);
-    munmap(*content, len != 0 ? len : 1);
+    if (!keep_spare(*content, len))
+        munmap(*content, len != 0 ? len : 1);
     *content = NULL;
 }
 
 static pqe_status
 map_content(size_t len, void **content, pqe_error *err)
 {
-    void *p = mmap(NULL, len != 0 ? len : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *p = take_spare(len);
 
-    if (p == MAP_FAILED)
-        return pqe__fail_errno(err, errno, "cannot map memory for the content");
-    madvise(p, len != 0 ? len : 1, MADV_DONTDUMP); /* both are advice: failure leaves memory usable */
-    if (len >= LARGE_CONTENT)
-        madvise(p, len, MADV_HUGEPAGE); /* with 4 KiB pages most of the time of a large get is page faults */
+    if (p == NULL) {
+        p = mmap(NULL, len != 0 ? len : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED)
+            return pqe__fail_errno(err, errno, "cannot map memory for the content");
+        madvise(p, len != 0 ? len : 1, MADV_DONTDUMP); /* both are advice: failure leaves memory usable */
+        if (len >= LARGE_CONTENT)
+            madvise(p, len, MADV_HUGEPAGE); /* with 4 KiB pages most of the time of a large get is page faults */
+    }
     *content = p;
     return PQE_OK;
 }

@@ -285,6 +285,8 @@ ensure_write_key(pqe__txn *txn, pqe_error *err)
         if (status == PQE_OK)
             status = pqe__tree_lookup(txn->vault->store, txn->head.index_root, tag, &found, &entry, err);
     }
+    if (status == PQE_OK && found)
+        session->write_key_row = entry.rowid;
     if (status != PQE_OK || found)
         return status;
     session->has_write_key = false;
@@ -293,21 +295,20 @@ ensure_write_key(pqe__txn *txn, pqe_error *err)
         status = pqe__wrap_key_enter(txn, session->keys, &row, err);
     if (status == PQE_OK) {
         memcpy(session->write_key_id, row.key_id, PQE__ID_SIZE);
+        session->write_key_row = row.rowid;
         session->has_write_key = true; /* should the transaction fail, the next put finds that it is not there */
     }
     return status;
 }
 
-static pqe_status
-insert_row(pqe__txn *txn, pqe_writer *w, pqe__found *fresh, pqe_error *err)
+/* What the record says beside what the caller gave, and the row but for key, record and DEK. */
+static void
+complete_record(pqe_writer *w, const pqe__session *session, const uint8_t key_id[PQE__ID_SIZE], pqe__row *row)
 {
-    pqe__session *session = txn->vault->session;
-    pqe__row *row = &fresh->row;
     int64_t now = pqe__walltime();
-    pqe_status status;
 
     w->record.suite = session->keys->suite;
-    memcpy(w->record.key_id, session->write_key_id, PQE__ID_SIZE);
+    memcpy(w->record.key_id, key_id, PQE__ID_SIZE);
     w->record.hash_algorithm = PQE__RECORD_HASH_SHA3_256;
     w->record.created_at = now > 0 ? (uint64_t)now : 0;
     w->record.device_id = (pqe__text){session->priv.device_id, strlen(session->priv.device_id)};
@@ -316,11 +317,23 @@ insert_row(pqe__txn *txn, pqe_writer *w, pqe__found *fresh, pqe_error *err)
         memcpy(row->file, w->file.name, PQE__ID_SIZE);
     row->body = w->inline_body;
     row->body_len = w->inline_len;
+}
+
+static pqe_status
+insert_row(pqe__txn *txn, pqe_writer *w, pqe__found *fresh, pqe_error *err)
+{
+    pqe__session *session = txn->vault->session;
+    pqe__row *row = &fresh->row;
+    pqe_status status;
+
+    complete_record(w, session, session->write_key_id, row);
     status = pqe__row_seal(txn, session->keys, session->write_key_id, w->dek, &w->record, row, err);
     if (status == PQE_OK && w->has_file)
         status = pqe__body_publish(txn->vault->store, &w->file, err);
     if (status == PQE_OK)
         status = pqe__row_insert(txn->vault->store, row, err);
+    if (status == PQE_OK)
+        status = pqe__secret_count(txn->vault->store, session->write_key_row, 1, err);
     if (status == PQE_OK)
         status = pqe__row_enter(txn, session->keys, &w->record, row, err);
     fresh->record = w->record;
@@ -434,5 +447,49 @@ pqe_put(pqe_vault *vault, const pqe_put_opts *opts, const void *content, size_t 
     if (status == PQE_OK)
         return pqe_writer_finish(&w, out, err);
     pqe_writer_abort(&w);
+    return status;
+}
+
+/* ---- for batches ---- */
+
+const pqe_vault *
+pqe__writer_vault(const pqe_writer *writer)
+{
+    return writer->handle.vault;
+}
+
+pqe_status
+pqe__writer_end(pqe_writer *writer, pqe_error *err)
+{
+    if (writer->failed)
+        return pqe__fail(err, PQE_E_STATE, PQE_ORIGIN_API, 0, "the writer has failed before; nothing is stored");
+    writer->failed = true; /* nothing may follow */
+    return finish_body(writer, err);
+}
+
+pqe_status
+pqe__writer_seal(pqe_writer *writer, const pqe__session *session, pqe__aead *wrap, const uint8_t key_id[PQE__ID_SIZE],
+                 pqe__sealed *out, pqe_error *err)
+{
+    const pqe__record *r = &writer->record;
+    pqe_status status;
+
+    memset(out, 0, sizeof *out);
+    out->file.fd = -1;
+    if (writer->dek == NULL)
+        return pqe__locked(err);
+    complete_record(writer, session, key_id, &out->row);
+    status = pqe__row_seal_under(session->keys, wrap, key_id, writer->dek, r, &out->row, err);
+    if (status == PQE_OK)
+        status = pqe__tag_of(session->keys, PQE__ENTRY_NAME, r->name.data, r->name.len, out->name_tag, err);
+    if (status == PQE_OK)
+        status = pqe__tag_of(session->keys, PQE__ENTRY_ID, r->artifact_id, PQE__ID_SIZE, out->id_tag, err);
+    if (status == PQE_OK && writer->has_file) {
+        out->file = writer->file;
+        writer->file.fd = -1;
+        writer->has_file = false;
+    }
+    if (status != PQE_OK)
+        pqe__row_free(&out->row);
     return status;
 }
