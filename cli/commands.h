@@ -25,6 +25,7 @@ extern const cli_command cli_cmd_verify_attestation;
 extern const cli_command cli_cmd_rotate;
 extern const cli_command cli_cmd_doctor;
 extern const cli_command cli_cmd_backends;
+extern const cli_command cli_cmd_bench;
 extern const cli_command cli_cmd_passphrase_change;
 extern const cli_command cli_cmd_completion;
 extern const cli_command cli_cmd_help;
