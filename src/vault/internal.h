@@ -59,8 +59,8 @@ typedef struct pqe__session {
     bool has_write_key;
     uint8_t write_key_id[PQE__ID_SIZE];
     int64_t write_key_row; /* of its secret, as the present transaction found it */
-    uint64_t generation; /* the highest seen: an older one is a rollback under our feet */
-    size_t head_len;     /* the head last verified, to skip verifying the same bytes again */
+    uint64_t generation;   /* the highest seen: an older one is a rollback under our feet */
+    size_t head_len;       /* the head last verified, to skip verifying the same bytes again */
     uint8_t head_bytes[PQE__HEAD_MAX];
 } pqe__session;
 

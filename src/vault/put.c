@@ -276,7 +276,7 @@ ensure_write_key(pqe__txn *txn, pqe_error *err)
     pqe__session *session = txn->vault->session;
     uint8_t tag[PQE__TAG_KEY_SIZE];
     pqe__secret_row row;
-    pqe__entry entry;
+    pqe__entry entry = {0};
     bool found = false;
     pqe_status status = PQE_OK;
 
