@@ -31,6 +31,7 @@ extern const cli_command cli_cmd_policy_clear;
 extern const cli_command cli_cmd_audit;
 extern const cli_command cli_cmd_doctor;
 extern const cli_command cli_cmd_backends;
+extern const cli_command cli_cmd_bench;
 extern const cli_command cli_cmd_passphrase_change;
 extern const cli_command cli_cmd_completion;
 extern const cli_command cli_cmd_help;

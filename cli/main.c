@@ -41,6 +41,7 @@ const cli_command *const cli_commands[] = {
     &cli_cmd_audit,
     &cli_cmd_doctor,
     &cli_cmd_backends,
+    &cli_cmd_bench,
     &cli_cmd_passphrase_change,
     &cli_cmd_completion,
     &cli_cmd_help,

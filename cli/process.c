@@ -172,3 +172,20 @@ cli_read_full(int fd, void *buffer, size_t len, size_t *got)
     }
     return 0;
 }
+
+int
+cli_read_some(int fd, void *buffer, size_t len, size_t *got)
+{
+    ssize_t n;
+
+    *got = 0;
+    do
+        n = cli_interrupted() == 0 ? read(fd, buffer, len) : -1;
+    while (n < 0 && cli_interrupted() == 0 && errno == EINTR);
+    if (cli_interrupted() != 0)
+        return EINTR;
+    if (n < 0)
+        return errno;
+    *got = (size_t)n;
+    return 0;
+}

@@ -33,5 +33,7 @@ size_t cli_step(uint64_t size);
 int cli_write_all(int fd, const void *data, size_t len);
 /** Reads until `len` bytes are there or the end is reached; 0 or an errno, EINTR if a signal was noted. */
 int cli_read_full(int fd, void *buffer, size_t len, size_t *got);
+/** Reads what there is, at most `len` bytes; *got is 0 at the end. As above. */
+int cli_read_some(int fd, void *buffer, size_t len, size_t *got);
 
 #endif

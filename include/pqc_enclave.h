@@ -368,6 +368,44 @@ PQE_API pqe_status pqe_writer_finish(pqe_writer **writer, pqe_artifact **out, pq
 /** Gives up: nothing is stored. */
 PQE_API void pqe_writer_abort(pqe_writer **writer);
 
+/**
+ * A batch: many puts in one transaction, all of them stored or none. What is added is encrypted at once and kept aside:
+ * in memory up to 4 MiB, beyond that in a nameless file in the vault's directory (always ciphertext), and bodies over
+ * 64 KiB in files of their own. Nobody else is kept waiting until pqe_batch_commit(), which takes the vault's write lock
+ * and holds it until everything is in: about 10 us an artifact of 1 KiB. Memory does not grow with the batch, but for
+ * 100 bytes an artifact over 64 KiB. One thread at a time.
+ */
+typedef struct pqe_batch pqe_batch;
+
+/** Artifacts over 64 KiB in one batch: each keeps a file open until the commit. */
+#define PQE_BATCH_LARGE_MAX 256
+
+/** Starts a batch. The vault must be unlocked, and the batch ends with that session: when it is locked or expires,
+ *  later calls return PQE_E_LOCKED and nothing is stored. */
+PQE_API pqe_status pqe_batch_open(pqe_vault *vault, pqe_batch **out, pqe_error *err);
+
+/** Adds an artifact; as pqe_put(), except that it is stored by the commit. Of several of one name in a batch the last
+ *  wins. A put that fails adds nothing and the batch can go on, unless it failed with PQE_E_IO, PQE_E_NO_SPACE or
+ *  PQE_E_NOMEM: then later calls may return PQE_E_STATE. PQE_E_LIMIT also for more than PQE_BATCH_LARGE_MAX large ones. */
+PQE_API pqe_status pqe_batch_put(pqe_batch *batch, const pqe_put_opts *opts, const void *content, size_t len,
+                                 pqe_error *err);
+
+/** Adds what a writer of the same vault was given, in place of pqe_writer_finish(): for contents that do not fit in
+ *  memory. Frees the writer and sets *writer to NULL whatever it returns. Errors as pqe_batch_put(). */
+PQE_API pqe_status pqe_batch_add(pqe_batch *batch, pqe_writer **writer, pqe_error *err);
+
+/**
+ * The sole commit: stores everything, durable when it returns PQE_OK; on any error nothing of the batch is stored (after
+ * PQE_E_IO from the commit itself: all or nothing, as after a power cut). An empty batch changes nothing. Frees the batch
+ * and sets *batch to NULL whatever it returns. `stored` may be NULL; it is the number of puts. The audit log gets an entry
+ * for each artifact in the same transaction, none for a put that a later one of the batch replaced at once.
+ * Errors: PQE_E_BUSY also where the vault's keys were replaced (pqe_rotate()) since the batch was started.
+ */
+PQE_API pqe_status pqe_batch_commit(pqe_batch **batch, uint64_t *stored, pqe_error *err);
+
+/** Gives up: nothing is stored. */
+PQE_API void pqe_batch_abort(pqe_batch **batch);
+
 /** A streaming, seekable get. */
 typedef struct pqe_reader pqe_reader;
 

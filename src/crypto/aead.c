@@ -45,7 +45,7 @@ pqe__aead_new(const uint8_t *key, size_t key_len, pqe__aead **out, pqe_error *er
     aead->ctx = EVP_CIPHER_CTX_new();
     status = pqe__ossl_end(aead->ctx != NULL && EVP_EncryptInit_ex2(aead->ctx, cipher_for(l, key_len), key, NULL, NULL),
                            "set an AES-GCM key", err);
-    pqe__wipe_stack(); /* libcrypto leaves words of the key schedule there */
+    pqe__wipe_stack_shallow(); /* libcrypto leaves words of the key schedule there */
     if (status != PQE_OK) {
         pqe__aead_free(&aead);
         return status;

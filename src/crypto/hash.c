@@ -20,8 +20,13 @@ find_hash(pqe__hash_id id, const EVP_MD **out, pqe_error *err)
         return status;
     if (id != PQE__SHA256 && id != PQE__SHA3_256)
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_CRYPTO, 0, "unknown hash algorithm %d", (int)id);
-    *out = id == PQE__SHA256 ? l->sha256 : l->sha3_256;
-    return PQE_OK;
+    if (id == PQE__SHA256) {
+        *out = l->sha256;
+        return PQE_OK;
+    }
+    pqe__ossl_begin();
+    *out = pqe__library_sha3_256(l);
+    return pqe__ossl_end(*out != NULL, "provide SHA3-256", err);
 }
 
 pqe_status

@@ -13,19 +13,12 @@ octets(const char *name, const void *data, size_t len)
     return OSSL_PARAM_construct_octet_string(name, (void *)data, len);
 }
 
-static OSSL_PARAM
-text(const char *name, const char *value)
-{
-    return OSSL_PARAM_construct_utf8_string(name, (char *)value, 0);
-}
-
 pqe_status
 pqe__hmac_parts(const uint8_t *key, size_t key_len, const pqe__part *parts, size_t count, uint8_t out[32],
                 pqe_error *err)
 {
     /* RFC 2104, section 2: a short key is padded with zeros, so 32 of them are the empty key. */
     static const uint8_t no_key[32];
-    const OSSL_PARAM params[] = {text(OSSL_MAC_PARAM_DIGEST, "SHA2-256"), OSSL_PARAM_construct_end()};
     const pqe__library *l;
     EVP_MAC_CTX *ctx;
     size_t len = 0;
@@ -39,8 +32,8 @@ pqe__hmac_parts(const uint8_t *key, size_t key_len, const pqe__part *parts, size
         key_len = sizeof no_key;
     }
     pqe__ossl_begin();
-    ctx = EVP_MAC_CTX_new(l->hmac);
-    ok = ctx != NULL && EVP_MAC_init(ctx, key, key_len, params);
+    ctx = EVP_MAC_CTX_dup(l->hmac_sha256);
+    ok = ctx != NULL && EVP_MAC_init(ctx, key, key_len, NULL);
     for (size_t i = 0; ok && i < count; i++)
         ok = parts[i].len == 0 || EVP_MAC_update(ctx, parts[i].data, parts[i].len);
     ok = ok && EVP_MAC_final(ctx, out, &len, 32) && len == 32;
@@ -68,15 +61,13 @@ pqe__hkdf_extract(const uint8_t *salt, size_t salt_len, const uint8_t *ikm, size
     return pqe__hmac_sha256(salt, salt_len, ikm, ikm_len, out, err);
 }
 
+/* Uses `ctx` up. Between pqe__ossl_begin() and the end of this. */
 static pqe_status
-derive(EVP_KDF *kdf, const OSSL_PARAM *params, uint8_t *out, size_t len, pqe_error *err)
+derive(EVP_KDF_CTX *ctx, const OSSL_PARAM *params, uint8_t *out, size_t len, pqe_error *err)
 {
-    EVP_KDF_CTX *ctx;
     pqe_status status;
     bool ok;
 
-    pqe__ossl_begin();
-    ctx = EVP_KDF_CTX_new(kdf);
     ok = ctx != NULL && EVP_KDF_derive(ctx, out, len, params) == 1;
     EVP_KDF_CTX_free(ctx);
     pqe__wipe_stack();
@@ -93,19 +84,18 @@ pqe__hkdf_expand(pqe__hkdf_hash hash, const uint8_t *prk, size_t prk_len, const 
     const pqe__library *l;
     pqe_status status = pqe__library_get(&l, err);
     size_t hash_len = hash == PQE__HKDF_SHA512 ? 64 : 32;
-    int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY;
 
     if (status != PQE_OK)
         return status;
     /* RFC 5869, section 2.3: L <= 255 * HashLen. */
     if ((hash != PQE__HKDF_SHA256 && hash != PQE__HKDF_SHA512) || prk_len == 0 || len == 0 || len > 255 * hash_len)
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_CRYPTO, 0, "HKDF cannot give %zu bytes", len);
-    const OSSL_PARAM params[] = {OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode),
-                                 text(OSSL_KDF_PARAM_DIGEST, hash == PQE__HKDF_SHA512 ? "SHA2-512" : "SHA2-256"),
-                                 octets(OSSL_KDF_PARAM_KEY, prk, prk_len),
+    const OSSL_PARAM params[] = {octets(OSSL_KDF_PARAM_KEY, prk, prk_len),
                                  octets(OSSL_KDF_PARAM_INFO, info_len == 0 ? "" : (const void *)info, info_len),
                                  OSSL_PARAM_construct_end()};
-    return derive(l->hkdf, params, out, len, err);
+    pqe__ossl_begin();
+    return derive(EVP_KDF_CTX_dup(hash == PQE__HKDF_SHA512 ? l->expand_sha512 : l->expand_sha256), params, out, len,
+                  err);
 }
 
 pqe_status
@@ -130,5 +120,6 @@ pqe__argon2id(const void *passphrase, size_t passphrase_len, const uint8_t *salt
                                OSSL_PARAM_construct_uint32(OSSL_KDF_PARAM_ARGON2_MEMCOST, &memory),
                                OSSL_PARAM_construct_uint32(OSSL_KDF_PARAM_ITER, &passes),
                                OSSL_PARAM_construct_end()};
-    return derive(l->argon2id, list, out, 32, err);
+    pqe__ossl_begin();
+    return derive(EVP_KDF_CTX_new(pqe__library_argon2id(l)), list, out, 32, err);
 }

@@ -7,6 +7,7 @@
 #include <openssl/params.h>
 #include <openssl/provider.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "util/secmem.h"
 
@@ -21,23 +22,55 @@ pqe__ossl_begin(void)
     ERR_set_mark();
 }
 
-pqe_status
-pqe__ossl_end(bool ok, const char *what, pqe_error *err)
+/* What was queued since the mark, and the mark, are removed. */
+static pqe_status
+take_errors(int count, const char *what, pqe_error *err)
 {
-    unsigned long last = ERR_count_to_mark() > 0 ? ERR_peek_last_error() : 0;
+    unsigned long last = count > 0 ? ERR_peek_last_error() : 0;
     bool nomem = false;
 
-    for (int n = ERR_count_to_mark(); n > 0; n--) {
+    for (; count > 0; count--) {
         nomem = nomem || ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE;
         ERR_pop();
     }
     ERR_pop_to_mark();
     if (nomem)
         return pqe__fail_nomem(err);
-    if (!ok || last != 0)
-        return pqe__fail(err, PQE_E_CRYPTO, PQE_ORIGIN_CRYPTO, (int64_t)last, "libcrypto cannot %s (error %08lX)", what,
-                         last);
+    return pqe__fail(err, PQE_E_CRYPTO, PQE_ORIGIN_CRYPTO, (int64_t)last, "libcrypto cannot %s (error %08lX)", what,
+                     last);
+}
+
+pqe_status
+pqe__ossl_end(bool ok, const char *what, pqe_error *err)
+{
+    int count = ERR_count_to_mark();
+
+    if (!ok || count > 0)
+        return take_errors(count, what, err);
+    ERR_pop_to_mark();
     return PQE_OK;
+}
+
+/* An HMAC and two HKDF contexts whose hash is chosen: finding it by name takes as long as using it. */
+static bool
+prepare_contexts(pqe__library *l)
+{
+    int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY;
+    OSSL_PARAM digest = OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)"SHA2-256", 0);
+    const OSSL_PARAM mac_params[] = {digest, OSSL_PARAM_construct_end()};
+    OSSL_PARAM params[] = {OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode), digest, OSSL_PARAM_construct_end()};
+    EVP_MAC *hmac = EVP_MAC_fetch(l->ctx, "HMAC", NULL);
+    EVP_KDF *hkdf = EVP_KDF_fetch(l->ctx, "HKDF", NULL);
+    bool ok = hmac != NULL && hkdf != NULL && (l->hmac_sha256 = EVP_MAC_CTX_new(hmac)) != NULL &&
+              EVP_MAC_CTX_set_params(l->hmac_sha256, mac_params) &&
+              (l->expand_sha256 = EVP_KDF_CTX_new(hkdf)) != NULL && EVP_KDF_CTX_set_params(l->expand_sha256, params) &&
+              (l->expand_sha512 = EVP_KDF_CTX_new(hkdf)) != NULL;
+
+    params[1] = OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)"SHA2-512", 0);
+    ok = ok && EVP_KDF_CTX_set_params(l->expand_sha512, params);
+    EVP_MAC_free(hmac); /* the contexts hold on to them */
+    EVP_KDF_free(hkdf);
+    return ok;
 }
 
 /* Private ML-DSA keys are written as their seed where there is one (RFC 9881, section 6). */
@@ -57,29 +90,66 @@ fetch_algorithms(pqe__library *l)
     /* An OSSL_LIB_CTX made like this reads no configuration file. */
     return (l->ctx = OSSL_LIB_CTX_new()) != NULL && load_provider(l->ctx) != NULL &&
            (l->sha256 = EVP_MD_fetch(l->ctx, "SHA2-256", NULL)) != NULL &&
-           (l->sha3_256 = EVP_MD_fetch(l->ctx, "SHA3-256", NULL)) != NULL &&
-           (l->hmac = EVP_MAC_fetch(l->ctx, "HMAC", NULL)) != NULL &&
-           (l->hkdf = EVP_KDF_fetch(l->ctx, "HKDF", NULL)) != NULL &&
-           (l->argon2id = EVP_KDF_fetch(l->ctx, "ARGON2ID", NULL)) != NULL &&
-           (l->aes_256_gcm = EVP_CIPHER_fetch(l->ctx, "AES-256-GCM", NULL)) != NULL &&
-           (l->ml_dsa[0] = EVP_SIGNATURE_fetch(l->ctx, "ML-DSA-44", NULL)) != NULL &&
-           (l->ml_dsa[1] = EVP_SIGNATURE_fetch(l->ctx, "ML-DSA-65", NULL)) != NULL &&
-           (l->ml_dsa[2] = EVP_SIGNATURE_fetch(l->ctx, "ML-DSA-87", NULL)) != NULL;
+           (l->aes_256_gcm = EVP_CIPHER_fetch(l->ctx, "AES-256-GCM", NULL)) != NULL && prepare_contexts(l);
 }
 
 static void
 drop_algorithms(pqe__library *l)
 {
     EVP_MD_free(l->sha256);
-    EVP_MD_free(l->sha3_256);
-    EVP_MAC_free(l->hmac);
-    EVP_KDF_free(l->hkdf);
-    EVP_KDF_free(l->argon2id);
+    EVP_MAC_CTX_free(l->hmac_sha256);
+    EVP_KDF_CTX_free(l->expand_sha256);
+    EVP_KDF_CTX_free(l->expand_sha512);
     EVP_CIPHER_free(l->aes_256_gcm);
-    for (size_t i = 0; i < sizeof l->ml_dsa / sizeof l->ml_dsa[0]; i++)
-        EVP_SIGNATURE_free(l->ml_dsa[i]);
     OSSL_LIB_CTX_free(l->ctx); /* unloads the provider too */
     *l = (pqe__library){0};
+}
+
+/* A failed fetch is tried again by the next caller. Of two that fetch at once one gives its own back. */
+const EVP_MD *
+pqe__library_sha3_256(const pqe__library *l)
+{
+    static _Atomic(EVP_MD *) kept;
+    EVP_MD *have = atomic_load(&kept), *mine;
+
+    if (have != NULL || (mine = EVP_MD_fetch(l->ctx, "SHA3-256", NULL)) == NULL)
+        return have;
+    if (atomic_compare_exchange_strong(&kept, &have, mine))
+        return mine;
+    EVP_MD_free(mine);
+    return have;
+}
+
+EVP_KDF *
+pqe__library_argon2id(const pqe__library *l)
+{
+    static _Atomic(EVP_KDF *) kept;
+    EVP_KDF *have = atomic_load(&kept), *mine;
+
+    if (have != NULL || (mine = EVP_KDF_fetch(l->ctx, "ARGON2ID", NULL)) == NULL)
+        return have;
+    if (atomic_compare_exchange_strong(&kept, &have, mine))
+        return mine;
+    EVP_KDF_free(mine);
+    return have;
+}
+
+EVP_SIGNATURE *
+pqe__library_ml_dsa(const pqe__library *l, size_t index)
+{
+    static const char *const names[PQE__ML_DSA_COUNT] = {"ML-DSA-44", "ML-DSA-65", "ML-DSA-87"};
+    static _Atomic(EVP_SIGNATURE *) kept[PQE__ML_DSA_COUNT];
+    EVP_SIGNATURE *have, *mine;
+
+    if (index >= PQE__ML_DSA_COUNT)
+        return NULL;
+    have = atomic_load(&kept[index]);
+    if (have != NULL || (mine = EVP_SIGNATURE_fetch(l->ctx, names[index], NULL)) == NULL)
+        return have;
+    if (atomic_compare_exchange_strong(&kept[index], &have, mine))
+        return mine;
+    EVP_SIGNATURE_free(mine);
+    return have;
 }
 
 static void
@@ -113,6 +183,16 @@ __attribute__((noinline)) void
 pqe__wipe_stack(void)
 {
     uint8_t below[SCRUB];
+
+    pqe__wipe(below, sizeof below);
+}
+
+#define SCRUB_SHALLOW 2048u
+
+__attribute__((noinline)) void
+pqe__wipe_stack_shallow(void)
+{
+    uint8_t below[SCRUB_SHALLOW];
 
     pqe__wipe(below, sizeof below);
 }

@@ -13,16 +13,22 @@
 
 typedef struct pqe__library {
     OSSL_LIB_CTX *ctx;
-    EVP_MD *sha256, *sha3_256;
-    EVP_MAC *hmac;
-    EVP_KDF *hkdf, *argon2id;
+    EVP_MD *sha256;
+    EVP_MAC_CTX *hmac_sha256;                   /* without a key: to be duplicated */
+    EVP_KDF_CTX *expand_sha256, *expand_sha512; /* the same */
     EVP_CIPHER *aes_256_gcm;
-    EVP_SIGNATURE *ml_dsa[3]; /* by pqe_sig_algorithm, less one */
 } pqe__library;
 
 /** The one instance, made at the first call and kept until the process ends. If that failed, it fails again for every
- *  later caller. */
+ *  later caller. It has what every unlocked vault needs. */
 pqe_status pqe__library_get(const pqe__library **out, pqe_error *err);
+
+/* What only some processes need is fetched at its first use and kept as well. Between pqe__ossl_begin() and
+   pqe__ossl_end(); NULL on failure. */
+const EVP_MD *pqe__library_sha3_256(const pqe__library *l);
+EVP_KDF *pqe__library_argon2id(const pqe__library *l);
+#define PQE__ML_DSA_COUNT 3u /* by pqe_sig_algorithm, less one */
+EVP_SIGNATURE *pqe__library_ml_dsa(const pqe__library *l, size_t index);
 
 /** From here on, errors in this thread's queue are ours. */
 void pqe__ossl_begin(void);
@@ -37,6 +43,8 @@ pqe_status pqe__ossl_end(bool ok, const char *what, pqe_error *err);
 /** Overwrites the stack below the caller, where libcrypto leaves secrets behind (seen: the ML-KEM seed after key
  *  generation, the key that Argon2 gave). Called after each operation on keys that does not run millions of times. */
 void pqe__wipe_stack(void);
+/** The same for AES keys, whose schedules lie less deep: 568 bytes were seen. */
+void pqe__wipe_stack_shallow(void);
 
 /** One piece of a message that is given in several. */
 typedef struct pqe__part {

@@ -225,7 +225,7 @@ new_call(const pqe__library *l, const pqe__sig_key *key, const uint8_t *randomne
          size_t context_len, bool sign)
 {
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(l->ctx, key->pkey, NULL);
-    EVP_SIGNATURE *algorithm = l->ml_dsa[key->algorithm - 1];
+    EVP_SIGNATURE *algorithm = pqe__library_ml_dsa(l, (size_t)key->algorithm - 1);
     OSSL_PARAM params[3], *p = params;
     bool ok;
 
@@ -234,8 +234,9 @@ new_call(const pqe__library *l, const pqe__sig_key *key, const uint8_t *randomne
     if (randomness != NULL)
         *p++ = OSSL_PARAM_construct_octet_string(OSSL_SIGNATURE_PARAM_TEST_ENTROPY, (void *)randomness, 32);
     *p = OSSL_PARAM_construct_end();
-    ok = ctx != NULL && (sign ? EVP_PKEY_sign_message_init(ctx, algorithm, params)
-                              : EVP_PKEY_verify_message_init(ctx, algorithm, params)) > 0;
+    ok = ctx != NULL && algorithm != NULL &&
+         (sign ? EVP_PKEY_sign_message_init(ctx, algorithm, params)
+               : EVP_PKEY_verify_message_init(ctx, algorithm, params)) > 0;
     if (!ok) {
         EVP_PKEY_CTX_free(ctx);
         ctx = NULL;

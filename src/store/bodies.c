@@ -122,6 +122,22 @@ pqe__body_create(pqe__store *store, pqe__body_file *out, pqe_error *err)
     return status;
 }
 
+pqe_status
+pqe__body_create_nameless(pqe__store *store, pqe__body_file *out, pqe_error *err)
+{
+    char path[NAME_TEXT];
+    pqe_status status = pqe__body_create(store, out, err);
+
+    if (status != PQE_OK || store->dir_fd < 0)
+        return status;
+    pqe__hex_encode(out->name, sizeof out->name, path);
+    if (unlinkat(store->pending_fd, path, 0) != 0) {
+        status = pqe__fail_errno(err, errno, "cannot remove the name of a file in pending/");
+        pqe__close_fd(&out->fd);
+    }
+    return status;
+}
+
 static pqe_status
 make_mark(pqe__store *store, const uint8_t name[PQE__ID_SIZE], uint8_t mark[PQE__MARK_SIZE], pqe_error *err)
 {

@@ -30,6 +30,8 @@ typedef enum pqe__stmt {
     STMT_SECRET_INSERT,
     STMT_SECRET_UPDATE,
     STMT_SECRET_FETCH,
+    STMT_SECRET_COUNT,
+    STMT_SECRET_USES,
     STMT_SECRET_DELETE,
     STMT_SECRET_CLEAR,
     STMT_IDENTITY_INSERT,
@@ -80,6 +82,9 @@ struct pqe__store {
     char *dir;
     struct pqe__fork_note *note; /* forks.c */
     pqe__memory_body *memory_bodies;
+    struct pqe__node_cache *node_cache; /* node.c */
+    uint32_t version;                   /* of the database as the transaction sees it; 0: not asked yet */
+    struct pqe__hash *bucket_hash[2];   /* tree.c: of the bucket as it is, and as it will be */
 };
 
 /** Maps an SQLite result to a status; damage is PQE_E_TAMPERED. */

@@ -140,14 +140,38 @@ pqe__row_delete(pqe__store *store, int64_t rowid, pqe_error *err)
     return pqe__db_run_with_rowid(store, STMT_ROW_DELETE, rowid, err);
 }
 
+static pqe_status
+any_counted(pqe__store *store, int64_t secret, bool *any, pqe_error *err)
+{
+    pqe_status status;
+    sqlite3_stmt *stmt = pqe__db_stmt(store, STMT_SECRET_USES, &status, err);
+    int rc;
+
+    *any = true;
+    if (stmt == NULL)
+        return status;
+    sqlite3_bind_int64(stmt, 1, secret);
+    rc = sqlite3_step(stmt);
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+        status = pqe__db_fail(store, rc, "cannot read the index", err);
+    else
+        *any = rc == SQLITE_ROW;
+    sqlite3_reset(stmt);
+    return status;
+}
+
 /* SQLite's own index over key ids is vouched for by nothing: damaged, it must not have a secret dropped that rows still
-   need. "No" is said after a look at every row. */
+   need. "No" is said where the count kept beside the secret says so too; where the two disagree, after a look at every
+   row. */
 pqe_status
-pqe__row_key_in_use(pqe__store *store, const uint8_t key_id[PQE__ID_SIZE], bool *in_use, pqe_error *err)
+pqe__row_key_in_use(pqe__store *store, const uint8_t key_id[PQE__ID_SIZE], int64_t secret, bool *in_use, pqe_error *err)
 {
     pqe_status status = pqe__db_any(store, STMT_ROW_KEY_USED, key_id, in_use, err);
 
-    return status == PQE_OK && !*in_use ? pqe__db_any(store, STMT_ROW_KEY_SCAN, key_id, in_use, err) : status;
+    if (status != PQE_OK || *in_use)
+        return status;
+    status = any_counted(store, secret, in_use, err);
+    return status == PQE_OK && *in_use ? pqe__db_any(store, STMT_ROW_KEY_SCAN, key_id, in_use, err) : status;
 }
 
 pqe_status
@@ -221,6 +245,19 @@ pqe__secret_fetch(pqe__store *store, int64_t rowid, pqe__secret_row *out, pqe_er
     sqlite3_reset(stmt);
     out->rowid = rowid;
     return status;
+}
+
+pqe_status
+pqe__secret_count(pqe__store *store, int64_t rowid, int64_t change, pqe_error *err)
+{
+    pqe_status status;
+    sqlite3_stmt *stmt = pqe__db_stmt(store, STMT_SECRET_COUNT, &status, err);
+
+    if (stmt == NULL)
+        return status;
+    sqlite3_bind_int64(stmt, 1, change);
+    sqlite3_bind_int64(stmt, 2, rowid);
+    return pqe__db_run(store, stmt, "cannot write to the index", err);
 }
 
 pqe_status

@@ -19,7 +19,7 @@ static const struct {
     {"index", "artifact_key", "artifact", "CREATE INDEX artifact_key ON artifact(key_id)"},
     {"index", "artifact_file", "artifact", "CREATE INDEX artifact_file ON artifact(file) WHERE file IS NOT NULL"},
     {"table", "secret", "secret",
-     "CREATE TABLE secret(id INTEGER PRIMARY KEY, key_id BLOB NOT NULL, sealed BLOB NOT NULL)"},
+     "CREATE TABLE secret(id INTEGER PRIMARY KEY, key_id BLOB NOT NULL, sealed BLOB NOT NULL, uses INTEGER NOT NULL)"},
     {"table", "identity", "identity", "CREATE TABLE identity(id INTEGER PRIMARY KEY, bytes BLOB NOT NULL)"},
     {"table", "entry", "entry",
      "CREATE TABLE entry(tag BLOB PRIMARY KEY, kind INTEGER NOT NULL, digest BLOB NOT NULL, target INTEGER NOT NULL) "
@@ -49,9 +49,11 @@ static const char *const queries[STMT_COUNT] = {
     [STMT_ROW_KEY_SCAN] = "SELECT 1 FROM artifact NOT INDEXED WHERE key_id = ?1 LIMIT 1",
     [STMT_ROW_FILE_USED] = "SELECT 1 FROM artifact WHERE file = ?1 LIMIT 1",
     [STMT_ROW_FILE_SCAN] = "SELECT 1 FROM artifact NOT INDEXED WHERE file = ?1 LIMIT 1",
-    [STMT_SECRET_INSERT] = "INSERT INTO secret(key_id, sealed) VALUES(?1, ?2)",
+    [STMT_SECRET_INSERT] = "INSERT INTO secret(key_id, sealed, uses) VALUES(?1, ?2, 0)",
     [STMT_SECRET_UPDATE] = "UPDATE secret SET sealed = ?1 WHERE id = ?2",
     [STMT_SECRET_FETCH] = "SELECT key_id, sealed FROM secret WHERE id = ?1",
+    [STMT_SECRET_COUNT] = "UPDATE secret SET uses = max(uses + ?1, 0) WHERE id = ?2",
+    [STMT_SECRET_USES] = "SELECT 1 FROM secret WHERE id = ?1 AND uses <> 0",
     [STMT_SECRET_DELETE] = "DELETE FROM secret WHERE id = ?1",
     [STMT_SECRET_CLEAR] = "DELETE FROM secret",
     [STMT_IDENTITY_INSERT] = "INSERT INTO identity(bytes) VALUES(?1)",
@@ -280,7 +282,7 @@ pqe__db_open(pqe__store *store, const char *path, bool create, bool immutable, u
         sqlite3_file_control(store->db, "main", SQLITE_FCNTL_PERSIST_WAL, &(int){1});
     return exec(store,
                 "PRAGMA synchronous=FULL; PRAGMA secure_delete=ON; PRAGMA cell_size_check=ON; PRAGMA mmap_size=0; "
-                "PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=0",
+                "PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=0; PRAGMA cache_size=-16384",
                 "cannot set up the index", err);
 }
 

@@ -41,6 +41,9 @@ store_free(pqe__store *store)
     pqe__close_fd(&store->pending_fd);
     pqe__close_fd(&store->bodies_fd);
     pqe__close_fd(&store->dir_fd);
+    pqe__hash_free(&store->bucket_hash[0]);
+    pqe__hash_free(&store->bucket_hash[1]);
+    free(store->node_cache);
     free(store->dir);
     free(store);
 }
@@ -252,6 +255,7 @@ pqe__store_begin(pqe__store *store, bool write, pqe_error *err)
     /* Prepared now, so that rolling back wants no memory. */
     if (pqe__db_stmt(store, STMT_ROLLBACK, &status, err) == NULL)
         return status;
+    store->version = 0;
     status = run_plain(store, write ? STMT_BEGIN_WRITE : STMT_BEGIN_READ, "cannot start a transaction", err);
     store->in_transaction = true;
     if (status != PQE_OK)
@@ -323,6 +327,9 @@ pqe__store_get_head(pqe__store *store, uint8_t *buf, size_t *len, uint8_t tag[PQ
         else
             *len = size;
     }
+    /* The first read of a transaction: from here on it sees one state. SQLite counts them, whoever makes them. */
+    if (sqlite3_file_control(store->db, "main", SQLITE_FCNTL_DATA_VERSION, &store->version) != SQLITE_OK)
+        store->version = 0;
     sqlite3_reset(stmt);
     return status;
 }

@@ -106,8 +106,9 @@ pqe_status pqe__row_update(pqe__store *store, const pqe__row *row, pqe_error *er
 pqe_status pqe__row_fetch(pqe__store *store, int64_t rowid, bool with_body, pqe__row *out, pqe_error *err);
 pqe_status pqe__row_delete(pqe__store *store, int64_t rowid, pqe_error *err);
 void pqe__row_free(pqe__row *row);
-/** Does any row wrap its DEK under this key? */
-pqe_status pqe__row_key_in_use(pqe__store *store, const uint8_t key_id[PQE__ID_SIZE], bool *in_use, pqe_error *err);
+/** Does any row wrap its DEK under this key? `secret` is the row of its session secret. */
+pqe_status pqe__row_key_in_use(pqe__store *store, const uint8_t key_id[PQE__ID_SIZE], int64_t secret, bool *in_use,
+                               pqe_error *err);
 pqe_status pqe__row_count(pqe__store *store, uint64_t *count, pqe_error *err);
 
 /* ---- session secrets ---- */
@@ -125,6 +126,8 @@ pqe_status pqe__secret_digest(pqe__secret_row *row, pqe_error *err);
 pqe_status pqe__secret_insert(pqe__store *store, pqe__secret_row *row, pqe_error *err);
 pqe_status pqe__secret_update(pqe__store *store, const pqe__secret_row *row, pqe_error *err);
 pqe_status pqe__secret_fetch(pqe__store *store, int64_t rowid, pqe__secret_row *out, pqe_error *err);
+/** Keeps the number of rows under a secret: adds `change` to it, which starts at 0. */
+pqe_status pqe__secret_count(pqe__store *store, int64_t rowid, int64_t change, pqe_error *err);
 pqe_status pqe__secret_delete(pqe__store *store, int64_t rowid, pqe_error *err);
 pqe_status pqe__secret_delete_all(pqe__store *store, pqe_error *err);
 
@@ -178,6 +181,18 @@ pqe_status pqe__tree_set(pqe__store *store, uint8_t root[PQE__DIGEST_SIZE], cons
 /** Removes an entry that must be there. */
 pqe_status pqe__tree_remove(pqe__store *store, uint8_t root[PQE__DIGEST_SIZE], const uint8_t tag[PQE__TAG_KEY_SIZE],
                             pqe_error *err);
+/** One of many changes. `old` is what stood under its tag, if anything did: set by pqe__tree_apply(). */
+typedef struct pqe__tree_change {
+    pqe__entry entry; /* to be set; of a removal the tag alone counts */
+    bool remove;
+    bool existed;
+    pqe__entry old;
+    size_t user; /* the caller's */
+} pqe__tree_change;
+/** Applies changes that are in tag order, no tag twice; a removal's entry must be there. Every node above them is checked
+ *  and written once. On failure the transaction must be rolled back. */
+pqe_status pqe__tree_apply(pqe__store *store, uint8_t root[PQE__DIGEST_SIZE], pqe__tree_change *changes, size_t count,
+                           pqe_error *err);
 /** Drops every entry; `root` becomes the empty root. */
 pqe_status pqe__tree_clear(pqe__store *store, uint8_t root[PQE__DIGEST_SIZE], pqe_error *err);
 
@@ -261,6 +276,8 @@ typedef struct pqe__body_file {
 } pqe__body_file;
 
 pqe_status pqe__body_create(pqe__store *store, pqe__body_file *out, pqe_error *err);
+/** A file for what need not outlive this process: nothing of it is left behind however that ends. */
+pqe_status pqe__body_create_nameless(pqe__store *store, pqe__body_file *out, pqe_error *err);
 /** Marks the name as pending, moves the synced file into place and makes the entry durable. In a transaction. */
 pqe_status pqe__body_publish(pqe__store *store, pqe__body_file *file, pqe_error *err);
 /** Closes; removes what was not published, or what a rolled-back transaction published. */

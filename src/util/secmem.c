@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,10 +84,44 @@ pqe__wipe_registers(void)
 }
 #endif
 
+/* The process's id, in a page that the kernel empties in every forked child, however that was made. NULL: not to be had. */
+static _Atomic pid_t *known_pid;
+static pthread_once_t known_pid_once = PTHREAD_ONCE_INIT;
+
+static void
+map_known_pid(void)
+{
+    void *p = mmap(NULL, sizeof *known_pid, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (p == MAP_FAILED)
+        return;
+    if (madvise(p, sizeof *known_pid, MADV_WIPEONFORK) == 0)
+        known_pid = p;
+    else
+        munmap(p, sizeof *known_pid);
+}
+
+/* Asked several times in every call, and a system call each time would be felt. */
+static pid_t
+process_id(void)
+{
+    pid_t pid;
+
+    pthread_once(&known_pid_once, map_known_pid);
+    if (known_pid == NULL)
+        return getpid();
+    pid = atomic_load_explicit(known_pid, memory_order_relaxed);
+    if (pid == 0) {
+        pid = getpid();
+        atomic_store_explicit(known_pid, pid, memory_order_relaxed);
+    }
+    return pid;
+}
+
 bool
 pqe__owner_is_here(pid_t owner)
 {
-    return owner == getpid();
+    return owner == process_id();
 }
 
 static void

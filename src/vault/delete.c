@@ -17,7 +17,7 @@ pqe__artifact_retire(pqe__txn *txn, pqe__found *old, pqe_error *err)
     if (status == PQE_OK && !old->row.is_inline)
         status = pqe__body_mark(store, old->row.file, old->mark, err);
     if (status == PQE_OK)
-        status = pqe__secret_drop_unused(txn, old->row.key_id, err);
+        status = pqe__secret_release(txn, old->row.key_id, 1, err);
     return status;
 }
 
@@ -41,17 +41,23 @@ drop_damaged_row(pqe__txn *txn, int64_t rowid, pqe_error *err)
 }
 
 pqe_status
-pqe__damaged_retire(pqe__txn *txn, const pqe__found *old, pqe_error *err)
+pqe__damaged_drop(pqe__txn *txn, const pqe__found *old, pqe_error *err)
 {
     pqe__store *store = txn->vault->store;
     pqe__entry twin;
     pqe_status status = pqe__tree_twin(store, txn->head.index_root, &old->entry, &twin, err);
 
     if (status == PQE_OK)
-        status = pqe__tree_remove(store, txn->head.index_root, old->entry.tag, err);
-    if (status == PQE_OK)
         status = pqe__tree_remove(store, txn->head.index_root, twin.tag, err);
     return status == PQE_OK ? drop_damaged_row(txn, old->entry.rowid, err) : status;
+}
+
+pqe_status
+pqe__damaged_retire(pqe__txn *txn, const pqe__found *old, pqe_error *err)
+{
+    pqe_status status = pqe__tree_remove(txn->vault->store, txn->head.index_root, old->entry.tag, err);
+
+    return status == PQE_OK ? pqe__damaged_drop(txn, old, err) : status;
 }
 
 void

@@ -231,13 +231,53 @@ mapped_size(size_t len)
     return (len + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
 }
 
+/* Small contents have a page each. Some are kept, wiped, for the next: mapping and faulting one in anew costs as much as
+   reading a credential into it. Nobody waits for the lock: in a forked child it may be held for ever. */
+#define SPARE_SIZE ((size_t)4096)
+#define SPARES 32u
+
+static struct {
+    pthread_mutex_t lock;
+    size_t count;
+    void *pages[SPARES];
+} spare = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void *
+take_spare(size_t len)
+{
+    void *p = NULL;
+
+    if (len > SPARE_SIZE || pthread_mutex_trylock(&spare.lock) != 0)
+        return NULL;
+    if (spare.count > 0)
+        p = spare.pages[--spare.count];
+    pthread_mutex_unlock(&spare.lock);
+    return p;
+}
+
+static bool
+keep_spare(void *p, size_t len)
+{
+    bool kept = false;
+
+    if (len > SPARE_SIZE || pthread_mutex_trylock(&spare.lock) != 0)
+        return false;
+    if (spare.count < SPARES) {
+        spare.pages[spare.count++] = p;
+        kept = true;
+    }
+    pthread_mutex_unlock(&spare.lock);
+    return kept;
+}
+
 void
 pqe_content_free(void **content, size_t len)
 {
     if (content == NULL || *content == NULL)
         return;
     pqe__wipe(*content, len);
-    munmap(*content, mapped_size(len));
+    if (!keep_spare(*content, len))
+        munmap(*content, mapped_size(len));
     *content = NULL;
 }
 
@@ -246,8 +286,13 @@ static pqe_status
 map_content(size_t len, void **content, pqe_error *err)
 {
     size_t size = mapped_size(len), slack = len < HUGE_MIN ? 0 : HUGE_PAGE, before;
-    uint8_t *p = mmap(NULL, size + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *p = take_spare(len);
 
+    if (p != NULL) {
+        *content = p;
+        return PQE_OK;
+    }
+    p = mmap(NULL, size + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return pqe__fail_errno(err, errno, "cannot map memory for the content");
     if (slack != 0) {

@@ -62,9 +62,10 @@ typedef struct pqe__session {
     _Atomic uint8_t hash_default[PQE_KIND_OTHER + 1]; /* of priv, for those who do not hold db_lock */
     bool has_write_key;
     uint8_t write_key_id[PQE__ID_SIZE];
-    uint64_t generation; /* the highest seen: an older one is a rollback under our feet */
-    uint64_t audit_seq;  /* the same of the audit log */
-    bool policy_known;   /* `policy` is the one whose digest this is */
+    int64_t write_key_row; /* of its secret, as the present transaction found it */
+    uint64_t generation;   /* the highest seen: an older one is a rollback under our feet */
+    uint64_t audit_seq;    /* the same of the audit log */
+    bool policy_known;     /* `policy` is the one whose digest this is */
     uint8_t policy_digest[PQE__DIGEST_SIZE];
     pqe__policy policy;
     size_t head_len; /* the head last verified, to skip verifying the same bytes again */
@@ -237,6 +238,8 @@ bool pqe__is_artifact_id(const char *text);
 pqe_status pqe__find_to_remove(pqe__txn *txn, const char *name_or_id, pqe__found *out, pqe_error *err);
 /** The same by name alone; *found false where the index proved that there is none. */
 pqe_status pqe__find_to_replace(pqe__txn *txn, pqe__text name, bool *found, pqe__found *out, pqe_error *err);
+/** The same of an entry that is proved. */
+pqe_status pqe__find_old(pqe__txn *txn, const pqe__entry *entry, pqe__found *out, pqe_error *err);
 /** The artifact an entry (name or id) stands for. */
 pqe_status pqe__find_entry(pqe__txn *txn, const pqe__entry *entry, bool with_body, pqe__found *out, pqe_error *err);
 /** Checks an artifact name as the caller gave it. */
@@ -259,11 +262,15 @@ pqe_status pqe__dek_unwrap(const uint8_t wrap[32], const pqe__found *found, uint
 /** Encodes, seals and wraps: fills row->key_id, record, dek, digest (row->allocation owns the record). */
 pqe_status pqe__row_seal(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], const uint8_t dek[32],
                          const pqe__record *record, pqe__row *row, pqe_error *err);
+/** The same under a context of the wrap key. */
+pqe_status pqe__row_seal_under(const pqe__keys *keys, pqe__aead *wrap, const uint8_t key_id[PQE__ID_SIZE],
+                               const uint8_t dek[32], const pqe__record *record, pqe__row *row, pqe_error *err);
 /** Sets the name and id entries of a row. */
 pqe_status pqe__row_enter(pqe__txn *txn, const pqe__keys *keys, const pqe__record *record, const pqe__row *row,
                           pqe_error *err);
-/** Drops a session secret that no row uses any more; should it be the running session's, its next put makes another. */
-pqe_status pqe__secret_drop_unused(pqe__txn *txn, const uint8_t key_id[PQE__ID_SIZE], pqe_error *err);
+/** So many rows under a session secret have gone. One that no row uses any more is dropped; should it be the running
+ *  session's, its next put makes another. */
+pqe_status pqe__secret_release(pqe__txn *txn, const uint8_t key_id[PQE__ID_SIZE], size_t rows, pqe_error *err);
 
 /* ---- identity.c ---- */
 
@@ -331,8 +338,31 @@ pqe_status pqe__entries_collect(pqe__txn *txn, pqe__entry_list *list, pqe_error 
 pqe_status pqe__artifact_retire(pqe__txn *txn, pqe__found *old, pqe_error *err);
 /** Drops what is left of a damaged one, both entries included. */
 pqe_status pqe__damaged_retire(pqe__txn *txn, const pqe__found *old, pqe_error *err);
+/** The same, but for the entry that it was found by, which is the caller's. */
+pqe_status pqe__damaged_drop(pqe__txn *txn, const pqe__found *old, pqe_error *err);
 /** After the commit: removes the retired artifact's body, and settles the one that took its place. Either may be NULL. */
 void pqe__retired_settle(pqe_vault *vault, const pqe__found *old, pqe__body_file *fresh);
+
+/* ---- put.c, for batch.c ---- */
+
+/** A put that is ready to enter an index: only its row's id is missing. */
+typedef struct pqe__sealed {
+    pqe__row row; /* `record` is its own, `body` the writer's */
+    uint8_t name_tag[PQE__TAG_KEY_SIZE], id_tag[PQE__TAG_KEY_SIZE];
+    pqe__body_file file; /* unless inline: no longer the writer's */
+} pqe__sealed;
+
+/** Completes the body; nothing can be written any more. */
+pqe_status pqe__writer_end(pqe_writer *writer, pqe_error *err);
+/** Seals the row of a completed writer. db_lock is held, and key_lock for reading. */
+pqe_status pqe__writer_seal(pqe_writer *writer, const pqe__session *session, pqe__aead *wrap,
+                            const uint8_t key_id[PQE__ID_SIZE], pqe__sealed *out, pqe_error *err);
+/** The vault it writes to; NULL if that was closed. */
+const pqe_vault *pqe__writer_vault(const pqe_writer *writer);
+/** Logs that the put failed. No lock is held. */
+void pqe__writer_log_failure(pqe_writer *writer, pqe_status status, const pqe_error *error);
+/** Logs the put of a record in the transaction that stores it. */
+pqe_status pqe__log_put(pqe__txn *txn, const pqe__record *record, bool replaces, pqe_error *err);
 
 /* ---- verify.c ---- */
 

@@ -169,8 +169,8 @@ is_as_stored(pqe__txn *txn, const pqe__entry *entry)
 }
 
 /* A row that is what the entry says and makes no sense all the same is no accident: it is left alone. */
-static pqe_status
-find_even_damaged(pqe__txn *txn, const pqe__entry *entry, pqe__found *out, pqe_error *err)
+pqe_status
+pqe__find_old(pqe__txn *txn, const pqe__entry *entry, pqe__found *out, pqe_error *err)
 {
     pqe_status status = pqe__find_entry(txn, entry, false, out, err);
 
@@ -189,7 +189,7 @@ pqe__find_to_remove(pqe__txn *txn, const char *name_or_id, pqe__found *out, pqe_
     pqe_status status = prove_entry(txn, name_or_id, &entry, err);
 
     memset(out, 0, sizeof *out);
-    return status == PQE_OK ? find_even_damaged(txn, &entry, out, err) : status;
+    return status == PQE_OK ? pqe__find_old(txn, &entry, out, err) : status;
 }
 
 pqe_status
@@ -199,7 +199,7 @@ pqe__find_to_replace(pqe__txn *txn, pqe__text name, bool *found, pqe__found *out
     pqe_status status = look_up(txn, PQE__ENTRY_NAME, name.data, name.len, found, &entry, err);
 
     memset(out, 0, sizeof *out);
-    return status == PQE_OK && *found ? find_even_damaged(txn, &entry, out, err) : status;
+    return status == PQE_OK && *found ? pqe__find_old(txn, &entry, out, err) : status;
 }
 
 /* ---- wrap keys ---- */
@@ -348,22 +348,29 @@ pqe__wrap_key_enter(pqe__txn *txn, const pqe__keys *keys, pqe__secret_row *row, 
 }
 
 pqe_status
-pqe__secret_drop_unused(pqe__txn *txn, const uint8_t key_id[PQE__ID_SIZE], pqe_error *err)
+pqe__secret_release(pqe__txn *txn, const uint8_t key_id[PQE__ID_SIZE], size_t rows, pqe_error *err)
 {
     const pqe__session *session = txn->vault->session;
+    pqe__store *store = txn->vault->store;
+    uint8_t tag[PQE__TAG_KEY_SIZE];
     pqe__secret_row row;
-    pqe__entry entry;
-    bool in_use;
-    pqe_status status;
+    pqe__entry entry = {.rowid = -1};
+    bool found = false, in_use = true;
+    pqe_status status = pqe__tag_of(session->keys, PQE__ENTRY_SECRET, key_id, PQE__ID_SIZE, tag, err);
 
-    status = pqe__row_key_in_use(txn->vault->store, key_id, &in_use, err);
+    if (status == PQE_OK)
+        status = pqe__tree_lookup(store, txn->head.index_root, tag, &found, &entry, err);
+    if (status == PQE_OK && found)
+        status = pqe__secret_count(store, entry.rowid, -(int64_t)rows, err);
+    if (status == PQE_OK)
+        status = pqe__row_key_in_use(store, key_id, entry.rowid, &in_use, err);
     if (status != PQE_OK || in_use)
         return status;
     status = pqe__secret_find(txn, session->keys, key_id, &entry, &row, err);
     if (status == PQE_OK)
-        status = pqe__secret_delete(txn->vault->store, entry.rowid, err);
+        status = pqe__secret_delete(store, entry.rowid, err);
     if (status == PQE_OK)
-        status = pqe__tree_remove(txn->vault->store, txn->head.index_root, entry.tag, err);
+        status = pqe__tree_remove(store, txn->head.index_root, entry.tag, err);
     return status;
 }
 
@@ -383,14 +390,12 @@ pqe__dek_unwrap(const uint8_t wrap[32], const pqe__found *found, uint8_t dek[32]
 }
 
 pqe_status
-pqe__row_seal(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], const uint8_t dek[32],
-              const pqe__record *record, pqe__row *row, pqe_error *err)
+pqe__row_seal_under(const pqe__keys *keys, pqe__aead *wrap, const uint8_t key_id[PQE__ID_SIZE], const uint8_t dek[32],
+                    const pqe__record *record, pqe__row *row, pqe_error *err)
 {
     uint8_t aad[PQE__LABEL_MAX], *plain = malloc(PQE__RECORD_MAX), *sealed = NULL;
     size_t aad_len = pqe__labelled(aad, "pqc-enclave record v1", keys->vault_id, key_id);
     pqe__wcur c = pqe__wcur_init(plain, PQE__RECORD_MAX - PQE__BOX_OVERHEAD);
-    pqe__aead *aead = NULL;
-    const uint8_t *wrap;
     pqe_status status;
 
     if (plain == NULL)
@@ -401,11 +406,7 @@ pqe__row_seal(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE]
     if (status == PQE_OK && (sealed = malloc(c.pos + PQE__BOX_OVERHEAD)) == NULL)
         status = pqe__fail_nomem(err);
     if (status == PQE_OK)
-        status = pqe__wrap_key(txn, keys, key_id, &wrap, err);
-    if (status == PQE_OK)
-        status = pqe__aead_new(wrap, 32, &aead, err);
-    if (status == PQE_OK)
-        status = pqe__box_seal(aead, plain, c.pos, dek, 32, row->dek, err);
+        status = pqe__box_seal(wrap, plain, c.pos, dek, 32, row->dek, err);
     if (status == PQE_OK)
         status = pqe__box_seal(keys->index_aead, aad, aad_len, plain, c.pos, sealed, err);
     if (status == PQE_OK) {
@@ -415,10 +416,25 @@ pqe__row_seal(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE]
         sealed = NULL;
         status = pqe__row_digest(row, err);
     }
-    pqe__aead_free(&aead);
     pqe__wipe(plain, c.pos);
     free(plain);
     free(sealed);
+    return status;
+}
+
+pqe_status
+pqe__row_seal(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], const uint8_t dek[32],
+              const pqe__record *record, pqe__row *row, pqe_error *err)
+{
+    pqe__aead *aead = NULL;
+    const uint8_t *wrap;
+    pqe_status status = pqe__wrap_key(txn, keys, key_id, &wrap, err);
+
+    if (status == PQE_OK)
+        status = pqe__aead_new(wrap, 32, &aead, err);
+    if (status == PQE_OK)
+        status = pqe__row_seal_under(keys, aead, key_id, dek, record, row, err);
+    pqe__aead_free(&aead);
     return status;
 }
 

@@ -199,6 +199,7 @@ pqe_status
 pqe_vault_get_info(pqe_vault *vault, pqe_vault_info *out, pqe_error *err)
 {
     pqe__txn txn;
+    pqe_error inner = {0};
     pqe_status status;
 
     if (out == NULL)
@@ -206,8 +207,10 @@ pqe_vault_get_info(pqe_vault *vault, pqe_vault_info *out, pqe_error *err)
     memset(out, 0, sizeof *out);
     if ((status = pqe__vault_usable(vault, err)) != PQE_OK)
         return status;
-    status = pqe__txn_begin(vault, false, &txn, err);
+    status = pqe__txn_begin(vault, false, &txn, &inner); /* locked is no failure here: *err is left alone */
     if (status != PQE_E_LOCKED) {
+        if (status != PQE_OK && err != NULL)
+            *err = inner;
         if (status == PQE_OK) {
             status = pqe__txn_check_device(&txn, err);
             if (status == PQE_OK)

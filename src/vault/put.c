@@ -202,7 +202,7 @@ ensure_write_key(pqe__txn *txn, pqe_error *err)
     pqe__session *session = txn->vault->session;
     uint8_t tag[PQE__TAG_KEY_SIZE];
     pqe__secret_row row;
-    pqe__entry entry;
+    pqe__entry entry = {0};
     bool found = false;
     pqe_status status = PQE_OK;
 
@@ -211,6 +211,8 @@ ensure_write_key(pqe__txn *txn, pqe_error *err)
         if (status == PQE_OK)
             status = pqe__tree_lookup(txn->vault->store, txn->head.index_root, tag, &found, &entry, err);
     }
+    if (status == PQE_OK && found)
+        session->write_key_row = entry.rowid;
     if (status != PQE_OK || found)
         return status;
     session->has_write_key = false;
@@ -219,21 +221,20 @@ ensure_write_key(pqe__txn *txn, pqe_error *err)
         status = pqe__wrap_key_enter(txn, session->keys, &row, err);
     if (status == PQE_OK) {
         memcpy(session->write_key_id, row.key_id, PQE__ID_SIZE);
+        session->write_key_row = row.rowid;
         session->has_write_key = true; /* should the transaction fail, the next put finds that it is not there */
     }
     return status;
 }
 
-static pqe_status
-insert_row(pqe__txn *txn, pqe_writer *w, pqe__found *fresh, pqe_error *err)
+/* What the record says beside what the caller gave, and the row but for key, record and DEK. */
+static void
+complete_record(pqe_writer *w, const pqe__session *session, const uint8_t key_id[PQE__ID_SIZE], pqe__row *row)
 {
-    pqe__session *session = txn->vault->session;
-    pqe__row *row = &fresh->row;
     int64_t now = pqe__walltime();
-    pqe_status status;
 
     w->record.suite = session->keys->suite;
-    memcpy(w->record.key_id, session->write_key_id, PQE__ID_SIZE);
+    memcpy(w->record.key_id, key_id, PQE__ID_SIZE);
     w->record.created_at = now > 0 ? (uint64_t)now : 0;
     w->record.device_id = (pqe__text){session->priv.device_id, strlen(session->priv.device_id)};
     row->is_inline = !w->has_file;
@@ -241,11 +242,23 @@ insert_row(pqe__txn *txn, pqe_writer *w, pqe__found *fresh, pqe_error *err)
         memcpy(row->file, w->file.name, PQE__ID_SIZE);
     row->body = w->inline_body;
     row->body_len = w->inline_len;
+}
+
+static pqe_status
+insert_row(pqe__txn *txn, pqe_writer *w, pqe__found *fresh, pqe_error *err)
+{
+    pqe__session *session = txn->vault->session;
+    pqe__row *row = &fresh->row;
+    pqe_status status;
+
+    complete_record(w, session, session->write_key_id, row);
     status = pqe__row_seal(txn, session->keys, session->write_key_id, w->dek, &w->record, row, err);
     if (status == PQE_OK && w->has_file)
         status = pqe__body_publish(txn->vault->store, &w->file, err);
     if (status == PQE_OK)
         status = pqe__row_insert(txn->vault->store, row, err);
+    if (status == PQE_OK)
+        status = pqe__secret_count(txn->vault->store, session->write_key_row, 1, err);
     if (status == PQE_OK)
         status = pqe__row_enter(txn, session->keys, &w->record, row, err);
     fresh->record = w->record;
@@ -253,8 +266,8 @@ insert_row(pqe__txn *txn, pqe_writer *w, pqe__found *fresh, pqe_error *err)
     return status;
 }
 
-static pqe_status
-log_put(pqe__txn *txn, const pqe__record *record, bool replaces, pqe_error *err)
+pqe_status
+pqe__log_put(pqe__txn *txn, const pqe__record *record, bool replaces, pqe_error *err)
 {
     static const char text[] = "replaces what had the name";
     char id[PQE_ARTIFACT_ID_SIZE];
@@ -279,7 +292,7 @@ change_index(pqe__txn *txn, pqe_writer *w, pqe__found *old, bool *replaces, pqe_
     if (status == PQE_OK && *replaces && !old->damaged)
         status = pqe__artifact_retire(txn, old, err);
     if (status == PQE_OK)
-        status = log_put(txn, &w->record, *replaces, err);
+        status = pqe__log_put(txn, &w->record, *replaces, err);
     if (status != PQE_OK)
         return status;
     txn->head.artifact_count += *replaces ? 0 : 1;
@@ -338,8 +351,8 @@ commit_put(pqe_writer *w, pqe_artifact **out, pqe_error *err)
     return status;
 }
 
-static void
-log_failure(pqe_writer *w, pqe_status status, const pqe_error *error)
+void
+pqe__writer_log_failure(pqe_writer *w, pqe_status status, const pqe_error *error)
 {
     if (pqe__handle_usable(&w->handle, NULL) == PQE_OK)
         pqe__audit_note_artifact(w->handle.vault, PQE_AUDIT_PUT, status, &w->record, NULL, error);
@@ -364,7 +377,7 @@ pqe_writer_finish(pqe_writer **writer, pqe_artifact **out, pqe_error *err)
     if (status == PQE_OK)
         status = commit_put(w, out, &inner);
     if (status != PQE_OK) {
-        log_failure(w, status, &inner);
+        pqe__writer_log_failure(w, status, &inner);
         pqe__set_error(err, status, inner.origin, inner.native, "%s", inner.message);
     }
     writer_free(w);
@@ -385,5 +398,49 @@ pqe_put(pqe_vault *vault, const pqe_put_opts *opts, const void *content, size_t 
     if (status == PQE_OK)
         return pqe_writer_finish(&w, out, err);
     pqe_writer_abort(&w);
+    return status;
+}
+
+/* ---- for batches ---- */
+
+const pqe_vault *
+pqe__writer_vault(const pqe_writer *writer)
+{
+    return writer->handle.vault;
+}
+
+pqe_status
+pqe__writer_end(pqe_writer *writer, pqe_error *err)
+{
+    if (writer->failed)
+        return pqe__fail(err, PQE_E_STATE, PQE_ORIGIN_API, 0, "the writer has failed before; nothing is stored");
+    writer->failed = true; /* nothing may follow */
+    return finish_body(writer, err);
+}
+
+pqe_status
+pqe__writer_seal(pqe_writer *writer, const pqe__session *session, pqe__aead *wrap, const uint8_t key_id[PQE__ID_SIZE],
+                 pqe__sealed *out, pqe_error *err)
+{
+    const pqe__record *r = &writer->record;
+    pqe_status status;
+
+    memset(out, 0, sizeof *out);
+    out->file.fd = -1;
+    if (writer->dek == NULL)
+        return pqe__locked(err);
+    complete_record(writer, session, key_id, &out->row);
+    status = pqe__row_seal_under(session->keys, wrap, key_id, writer->dek, r, &out->row, err);
+    if (status == PQE_OK)
+        status = pqe__tag_of(session->keys, PQE__ENTRY_NAME, r->name.data, r->name.len, out->name_tag, err);
+    if (status == PQE_OK)
+        status = pqe__tag_of(session->keys, PQE__ENTRY_ID, r->artifact_id, PQE__ID_SIZE, out->id_tag, err);
+    if (status == PQE_OK && writer->has_file) {
+        out->file = writer->file;
+        writer->file.fd = -1;
+        writer->has_file = false;
+    }
+    if (status != PQE_OK)
+        pqe__row_free(&out->row);
     return status;
 }

@@ -152,6 +152,8 @@ rekey(pqe__txn *txn, pqe__keys *fresh, pqe_error *err)
         status = pqe__tree_clear(store, root, err);
     if (status == PQE_OK && list.count != 0)
         status = pqe__wrap_key_enter(txn, fresh, &secret, err);
+    if (status == PQE_OK && list.count != 0)
+        status = pqe__secret_count(store, secret.rowid, (int64_t)list.count, err);
     for (size_t i = 0; i < list.count && status == PQE_OK; i++) {
         status = pqe__txn_breathe(txn, i, err);
         if (status == PQE_OK)

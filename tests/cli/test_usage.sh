@@ -21,8 +21,10 @@ ok key show --help
 says "usage: pqc-enclave key show"
 ok help passphrase change
 says --new-passphrase-file
+ok help
+listed=$(sed -n '/^commands:/,/^$/p' "$out" | grep -c '^  ')
 ok help --json
-json "$out" 'len(j["commands"]) >= 27 and all(c["summary"] for c in j["commands"])'
+json "$out" "len(j['commands']) == $listed >= 28 and all(c['summary'] for c in j['commands'])"
 
 # Usage errors, each with the reason.
 while IFS='|' read -r reason args; do

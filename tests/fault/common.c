@@ -254,6 +254,45 @@ put_seeded(pqe_vault *v, const char *name, size_t len, uint32_t seed, pqe_error 
     return status;
 }
 
+/* ---- batches ---- */
+
+static const struct {
+    unsigned name;
+    size_t len;
+    uint32_t seed;
+} batch_plan[] = {
+    {5, 500, 201}, {0, 80000, 202}, {6, 90000, 203}, {1, 300, 204},    {2, 120000, 205}, {8, 66000, 206},
+    {8, 100, 207}, {9, 100, 208},   {9, 70000, 209}, {10, 30000, 210}, {5, 600, 211},
+};
+#define BATCH_PLAN (sizeof batch_plan / sizeof batch_plan[0])
+
+pqe_status
+put_batch(pqe_vault *v, pqe_error *err)
+{
+    pqe_batch *batch = NULL;
+    pqe_status status = pqe_batch_open(v, &batch, err);
+
+    for (size_t i = 0; i < BATCH_PLAN && status == PQE_OK; i++) {
+        char name[32];
+        pqe_put_opts o = {.size = sizeof o, .name = name, .kind = PQE_KIND_OTHER};
+        uint8_t *data = make_content(batch_plan[i].len, batch_plan[i].seed);
+        model_name(0, batch_plan[i].name, name);
+        status = pqe_batch_put(batch, &o, data, batch_plan[i].len, err);
+        free(data);
+    }
+    if (status == PQE_OK)
+        return pqe_batch_commit(&batch, NULL, err);
+    pqe_batch_abort(&batch);
+    return status;
+}
+
+void
+apply_batch(model *m)
+{
+    for (size_t i = 0; i < BATCH_PLAN; i++)
+        m->names[batch_plan[i].name] = (content){true, batch_plan[i].len, batch_plan[i].seed};
+}
+
 /* ---- model ---- */
 
 void

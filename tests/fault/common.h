@@ -79,6 +79,11 @@ typedef struct model {
     content names[MODEL_NAMES];
 } model;
 
+/** One batch of everything: new artifacts inline and in files, both replaced by either, names that come again. */
+pqe_status put_batch(pqe_vault *v, pqe_error *err);
+/** What it makes of a vault. */
+void apply_batch(model *m);
+
 /** Fills `out` with the name of the i-th artifact of `owner`. */
 void model_name(unsigned owner, unsigned i, char out[32]);
 /** What is really there under a name: `a` or `b` (which may be equal). Dies if it is neither, saying `where`. */

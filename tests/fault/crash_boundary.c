@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * SIGKILL at every system call boundary of put, replace, rm, rotate, close and of the recovery after a crash.
+ * SIGKILL at every system call boundary of put, replace, batch, rm, rotate, close and of the recovery after a crash.
  *
  * Each point is tried twice. Alone: the killed process was the only one, so that the next one recovers the write-ahead
  * log. With a keeper: another process has the vault open all the while, unlocks it anew after the kill (which settles
@@ -27,7 +27,7 @@
 
 #define SHORT_POINTS (sanitized() ? 2u : 5u) /* of each operation and mode, beside those of the commit */
 
-typedef enum action { PUT, REMOVE, BIND, ROTATE, REKEY, CLOSE, RECOVER } action;
+typedef enum action { PUT, BATCH, REMOVE, BIND, ROTATE, REKEY, CLOSE, RECOVER } action;
 
 /* How a vault with something to recover came about: a process was killed at this call, the first of its kind. */
 typedef struct accident {
@@ -52,6 +52,7 @@ static const operation operations[] = {
     {"replace file by file", PUT, 1, 120000, {0}},
     {"replace inline by file", PUT, 0, 80000, {0}},
     {"replace file by inline", PUT, 1, 300, {0}},
+    {"batch", BATCH, 0, 0, {0}},
     {"rm inline", REMOVE, 0, 0, {0}},
     {"rm file", REMOVE, 1, 0, {0}},
     {"bind a hash", BIND, 7, 0, {0}},
@@ -61,6 +62,8 @@ static const operation operations[] = {
     /* a body half written; a body in place but no row; a mark for a removal that did not happen */
     {"recovery of a writing put", RECOVER, 1, 0, {PUT, 120000, SYS_pwrite64, false}},
     {"recovery of a committing put", RECOVER, 1, 0, {PUT, 120000, SYS_renameat, false}},
+    {"recovery of a writing batch", RECOVER, 1, 0, {BATCH, 0, SYS_pwrite64, false}},
+    {"recovery of a committing batch", RECOVER, 1, 0, {BATCH, 0, SYS_renameat, false}},
     {"recovery of a committing rm", RECOVER, 1, 0, {REMOVE, 0, SYS_pwrite64, true}},
 };
 #define OPERATIONS (sizeof operations / sizeof operations[0])
@@ -87,6 +90,9 @@ perform(const operation *op, vault_pair *p)
     switch (op->action) {
     case PUT:
         must(put_seeded(p->vault, name, op->len, 77, err));
+        break;
+    case BATCH:
+        must(put_batch(p->vault, err));
         break;
     case REMOVE:
         must(pqe_delete(p->vault, name, err));
@@ -135,6 +141,8 @@ apply(const operation *op, model *m)
 {
     if (op->action == PUT)
         m->names[op->target] = (content){true, op->len, 77};
+    else if (op->action == BATCH)
+        apply_batch(m);
     else if (op->action == REMOVE)
         m->names[op->target] = (content){false, 0, 0};
 }
@@ -295,7 +303,7 @@ try_operation(run *r, const operation *op, uint64_t *seed)
             tried += killed;
         }
     }
-    printf("%-28s %4u boundaries, %4u kills: %4u with the change, %4u without; %.1f s\n", op->name, stops, tried,
+    printf("%-30s %4u boundaries, %4u kills: %4u with the change, %4u without; %.1f s\n", op->name, stops, tried,
            r->there, r->absent, seconds_now() - start);
     fflush(stdout);
 }

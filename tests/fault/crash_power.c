@@ -22,7 +22,7 @@
 #include "fault/disk.h"
 #include "unit/support.h"
 
-typedef enum action { CREATE, PUT, REMOVE, ROTATE, REKEY, REOPEN } action;
+typedef enum action { CREATE, PUT, BATCH, REMOVE, ROTATE, REKEY, REOPEN } action;
 
 typedef struct step {
     action action;
@@ -35,7 +35,7 @@ static const step steps[] = {
     {CREATE, 0, 0},  {PUT, 0, 1000}, {PUT, 1, 90000}, {PUT, 2, 80000}, {PUT, 1, 100000}, {PUT, 2, 500},
     {PUT, 0, 70000}, {REMOVE, 1, 0}, {PUT, 3, 66000}, {ROTATE, 0, 0},  {PUT, 1, 90001},  {REOPEN, 0, 0},
     {PUT, 4, 2000},  {REKEY, 0, 0},  {REMOVE, 4, 0},  {PUT, 0, 80001}, {REMOVE, 0, 0},   {REMOVE, 3, 0},
-    {REOPEN, 0, 0},  {PUT, 5, 100},  {REOPEN, 0, 0},
+    {REOPEN, 0, 0},  {PUT, 5, 100},  {BATCH, 0, 0},   {PUT, 9, 70001}, {REOPEN, 0, 0},
 };
 #define STEPS (sizeof steps / sizeof steps[0])
 
@@ -62,6 +62,9 @@ perform(const char *base, const step *s, size_t number, vault_pair *p)
         break;
     case PUT:
         must(put_seeded(p->vault, name, s->len, (uint32_t)number, err));
+        break;
+    case BATCH:
+        must(put_batch(p->vault, err));
         break;
     case REMOVE:
         must(pqe_delete(p->vault, name, err));
@@ -201,6 +204,8 @@ plan(power *w)
         w->states[i + 1] = w->states[i];
         if (s->action == PUT)
             w->states[i + 1].names[s->name] = (content){true, s->len, (uint32_t)i};
+        else if (s->action == BATCH)
+            apply_batch(&w->states[i + 1]);
         else if (s->action == REMOVE)
             w->states[i + 1].names[s->name] = (content){false, 0, 0};
     }

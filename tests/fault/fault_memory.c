@@ -344,6 +344,36 @@ run_default(pqe_error *err)
     return pqe_set_hash_default(world.p.vault, PQE_KIND_TOKENIZER, "parallelhash256", err);
 }
 
+/* Both names replaced, one of them twice, and one more of those sizes. */
+static pqe_status
+run_batch(pqe_error *err)
+{
+    const struct {
+        const char *name;
+        const uint8_t *data;
+        size_t len;
+    } puts[] = {
+        {"file", world.small, INLINE_LEN}, {"inline", world.small, INLINE_LEN}, {"file", world.large, FILE_LEN}};
+    pqe_batch *batch = NULL;
+    uint64_t stored = 7;
+    pqe_status status = pqe_batch_open(world.p.vault, &batch, err);
+
+    if ((status == PQE_OK) != (batch != NULL))
+        die("batch: %s with%s a batch", pqe_status_name(status), batch != NULL ? "" : "out");
+    for (size_t i = 0; i < 3 && status == PQE_OK; i++)
+        status = pqe_batch_put(
+            batch, &(pqe_put_opts){.size = sizeof(pqe_put_opts), .name = puts[i].name, .kind = PQE_KIND_OTHER},
+            puts[i].data, puts[i].len, err);
+    if (status != PQE_OK) {
+        pqe_batch_abort(&batch);
+        return status;
+    }
+    status = pqe_batch_commit(&batch, &stored, err);
+    if (batch != NULL || stored != (status == PQE_OK ? 3u : 0u))
+        die("batch: %s with %llu stored", pqe_status_name(status), (unsigned long long)stored);
+    return status;
+}
+
 static pqe_status
 get(const char *name, const uint8_t *data, size_t len, pqe_error *err)
 {
@@ -623,6 +653,7 @@ static const operation operations[] = {
     {"unlock", lock, run_unlock, nothing},
     {"put inline", nothing, run_put_inline, nothing},
     {"put file", nothing, run_put_file, nothing},
+    {"batch", nothing, run_batch, nothing},
     {"get inline", nothing, run_get_inline, nothing},
     {"get file", nothing, run_get_file, nothing},
     {"put huge", nothing, run_put_sha3, drop_huge},

@@ -27,7 +27,7 @@
 
 #define SHORT_POINTS (sanitized() ? 2u : 4u) /* of each operation and way of failing */
 
-typedef enum action { PUT, REMOVE, ROTATE, REKEY, UNLOCK } action;
+typedef enum action { PUT, BATCH, REMOVE, ROTATE, REKEY, UNLOCK } action;
 
 typedef struct operation {
     const char *name;
@@ -41,6 +41,7 @@ static const operation operations[] = {
     {"put file", PUT, 6, 90000},
     {"replace file by file", PUT, 1, 120000},
     {"replace file by inline", PUT, 1, 300},
+    {"batch", BATCH, 0, 0},
     {"rm inline", REMOVE, 0, 0},
     {"rm file", REMOVE, 1, 0},
     {"rotate", ROTATE, 0, 0},
@@ -172,6 +173,8 @@ perform(const job *j, vault_pair *p, pqe_error *err)
     switch (j->op->action) {
     case PUT:
         return put_seeded(p->vault, name, j->op->len, 77, err);
+    case BATCH:
+        return put_batch(p->vault, err);
     case REMOVE:
         return pqe_delete(p->vault, name, err);
     case ROTATE:
@@ -272,6 +275,8 @@ try_point(run *r, const operation *op, manner mode, unsigned at, unsigned *calls
         die("%s: unfitting status %s: %s", where, pqe_status_name(r->out->status), r->out->error.message);
     if (op->action == PUT)
         after.names[op->target] = (content){true, op->len, 77};
+    else if (op->action == BATCH)
+        apply_batch(&after);
     else if (op->action == REMOVE)
         after.names[op->target] = (content){false, 0, 0};
     if (r->out->status == PQE_OK || r->out->retried)

@@ -415,9 +415,9 @@ test_rows(void **state)
     }
     assert_pqe_ok(pqe__row_count(store, &count, err));
     assert_int_equal(count, 2);
-    assert_pqe_ok(pqe__row_key_in_use(store, small.key_id, &in_use, err));
+    assert_pqe_ok(pqe__row_key_in_use(store, small.key_id, 1, &in_use, err));
     assert_true(in_use);
-    assert_pqe_ok(pqe__row_key_in_use(store, unused, &in_use, err));
+    assert_pqe_ok(pqe__row_key_in_use(store, unused, 1, &in_use, err));
     assert_false(in_use);
     memset(small.key_id, 8, sizeof small.key_id);
     small.record_len--;
@@ -505,6 +505,13 @@ test_secrets(void **state)
     assert_memory_not_equal(a.digest, b.digest, 32);
     assert_pqe_ok(pqe__secret_insert(store, &a, err));
     assert_pqe_ok(pqe__secret_insert(store, &b, err));
+    /* Counted or not: without a row there is no use, and every row is looked at before that is said against the count. */
+    for (int64_t uses = 0; uses < 3; uses++) {
+        bool in_use = true;
+        assert_pqe_ok(pqe__row_key_in_use(store, a.key_id, a.rowid, &in_use, err));
+        assert_false(in_use);
+        assert_pqe_ok(pqe__secret_count(store, a.rowid, uses == 1 ? -5 : 1, err)); /* never below 0 */
+    }
     assert_pqe_ok(pqe__secret_fetch(store, a.rowid, &got, err));
     assert_memory_equal(got.key_id, a.key_id, sizeof a.key_id);
     assert_memory_equal(got.sealed, a.sealed, sizeof a.sealed);

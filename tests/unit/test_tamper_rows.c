@@ -372,6 +372,34 @@ test_damaged_key_index(void **state)
     pqe_backend_close(&b);
 }
 
+/* The count beside a secret is not believed either. */
+static void
+test_wrong_use_counts(void **state)
+{
+    static const char *const counts[] = {"0", "1", "1000", "-1", "'text'", "x'00'", "9223372036854775807", "0.5"};
+    pqe_backend *b = bed_backend(&the_bed);
+    const bed_item *other = &the_bed.items[ITEM_FILE_B];
+    pqe_verify_summary sum;
+    pqe_vault *v;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        bed_restore_index(&the_bed);
+        bed_sql(&the_bed, "UPDATE secret SET uses = %s", counts[i]);
+        v = vault_open(the_bed.dir, b);
+        assert_pqe_ok(pqe_delete(v, the_bed.items[ITEM_TWIN_B].name, err)); /* of the same session as the other */
+        get_equals(v, other->name, other->content, other->len);
+        put_ok(v, "one more", "1", 1);
+        put_ok(v, "one more", "2", 1);
+        assert_pqe_ok(pqe_verify(v, NULL, NULL, NULL, &sum, err));
+        pqe_vault_close(&v);
+        v = vault_open(the_bed.dir, b);
+        get_equals(v, other->name, other->content, other->len);
+        pqe_vault_close(&v);
+    }
+    pqe_backend_close(&b);
+}
+
 static int
 make(void **state)
 {
@@ -403,6 +431,7 @@ main(void)
         cmocka_unit_test(test_removed),
         cmocka_unit_test(test_secrets),
         cmocka_unit_test(test_damaged_key_index),
+        cmocka_unit_test(test_wrong_use_counts),
     };
 
     return cmocka_run_group_tests(tests, make, drop);

@@ -431,10 +431,38 @@ test_threads(void **state)
     free(content);
 }
 
+/* What succeeds leaves the caller's error alone. */
+static void
+test_error_left_alone(void **state)
+{
+    char *dir = scratch_make();
+    pqe_backend *b = backend_keyfile(dir);
+    pqe_vault *v = vault_create(scratch_path(dir, "vault"), b);
+    pqe_vault_opts o = {.size = sizeof o, .backend = b};
+    pqe_error e, untouched;
+    pqe_vault_info info;
+
+    (void)state;
+    memset(&e, 0x5a, sizeof e);
+    untouched = e;
+    pqe_vault_close(&v);
+    o.dir = scratch_path(dir, "vault");
+    assert_int_equal(pqe_vault_open(&o, &v, &e), PQE_OK);
+    assert_int_equal(pqe_vault_get_info(v, &info, &e), PQE_OK);
+    assert_int_equal(pqe_vault_peek(scratch_path(dir, "vault"), &info, &e), PQE_OK);
+    assert_int_equal(pqe_vault_unlock(v, 0, &e), PQE_OK);
+    assert_int_equal(pqe_vault_get_info(v, &info, &e), PQE_OK);
+    assert_memory_equal(&e, &untouched, sizeof e);
+    pqe_vault_close(&v);
+    pqe_backend_close(&b);
+    scratch_remove(dir);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_error_left_alone),
         cmocka_unit_test(test_round_trip_memory),
         cmocka_unit_test(test_round_trip_directory),
         cmocka_unit_test(test_other_process),

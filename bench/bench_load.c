@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Loading through the library: bench_load DIR NAME fresh|warm|read|at|unlock N
+ *
+ *   fresh   pqe_get(): memory of the library's own
+ *   warm    N threads read into one buffer that is there already
+ *   read    one thread reads from start to end into a buffer of 1 MiB
+ *   at      N random reads of 4 KiB by one thread, in the page cache
+ *   unlock  N times pqe_vault_unlock()
+ *
+ * Prints seconds of that alone; at and unlock: of one, the median. The key file is DIR.key.
+ */
+#include <pqc_enclave.h>
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#define PIECE ((size_t)4 << 20)
+#define HUGE_PAGE ((size_t)2 << 20)
+#define THREADS_MAX 64u
+
+static pqe_error err;
+
+static void
+check(pqe_status status, const char *what)
+{
+    if (status == PQE_OK)
+        return;
+    fprintf(stderr, "bench_load: %s: %s\n", what, err.message);
+    exit(1);
+}
+
+static double
+now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static int
+compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static double
+median(double *times, size_t count)
+{
+    qsort(times, count, sizeof *times, compare);
+    return times[count / 2];
+}
+
+typedef struct part {
+    pqe_reader *reader;
+    unsigned char *to;
+    size_t from, len;
+} part;
+
+static void *
+load_part(void *arg)
+{
+    const part *p = arg;
+    pqe_error own = {0};
+    size_t got;
+
+    for (size_t done = 0; done < p->len; done += got) {
+        size_t want = p->len - done < PIECE ? p->len - done : PIECE;
+        if (pqe_reader_read_at(p->reader, p->from + done, p->to + done, want, &got, &own) != PQE_OK || got == 0) {
+            fprintf(stderr, "bench_load: read: %s\n", own.message);
+            exit(1);
+        }
+    }
+    return NULL;
+}
+
+static double
+warm(pqe_reader *reader, size_t size, size_t threads)
+{
+    size_t whole = (size / HUGE_PAGE + 2) * HUGE_PAGE, each = size / threads / PIECE * PIECE;
+    unsigned char *buffer = mmap(NULL, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    pthread_t ids[THREADS_MAX];
+    part parts[THREADS_MAX];
+    double start;
+
+    if (buffer == MAP_FAILED || threads == 0 || threads > THREADS_MAX)
+        exit(1);
+    buffer += HUGE_PAGE - (uintptr_t)buffer % HUGE_PAGE;
+    madvise(buffer, whole - HUGE_PAGE, MADV_HUGEPAGE);
+    memset(buffer, 1, size);
+    start = now();
+    for (size_t i = 0; i < threads; i++) {
+        parts[i] = (part){reader, buffer + i * each, i * each, i + 1 < threads ? each : size - i * each};
+        if (i > 0 && pthread_create(&ids[i], NULL, load_part, &parts[i]) != 0)
+            exit(1);
+    }
+    load_part(&parts[0]);
+    for (size_t i = 1; i < threads; i++)
+        pthread_join(ids[i], NULL);
+    return now() - start;
+}
+
+static double
+sequential(pqe_reader *reader)
+{
+    unsigned char *buffer = malloc((size_t)1 << 20);
+    double start = now();
+    size_t got = 1;
+
+    if (buffer == NULL)
+        exit(1);
+    while (got > 0)
+        check(pqe_reader_read(reader, buffer, (size_t)1 << 20, &got, &err), "read");
+    free(buffer);
+    return now() - start;
+}
+
+static double
+at_random(pqe_reader *reader, size_t size, size_t count)
+{
+    double *times = calloc(count, sizeof *times), result;
+    unsigned char buffer[4096];
+    uint64_t state = 1;
+    size_t got;
+
+    if (times == NULL || size <= sizeof buffer)
+        exit(1);
+    for (size_t i = 0; i < count; i++) {
+        double start = now();
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        check(pqe_reader_read_at(reader, (state >> 20) % (size - sizeof buffer), buffer, sizeof buffer, &got, &err),
+              "read");
+        times[i] = now() - start;
+    }
+    result = median(times, count);
+    free(times);
+    return result;
+}
+
+static double
+unlock(pqe_vault *vault, size_t count)
+{
+    double *times = calloc(count, sizeof *times), result;
+
+    if (times == NULL)
+        exit(1);
+    for (size_t i = 0; i < count; i++) {
+        double start;
+        pqe_vault_lock(vault);
+        start = now();
+        check(pqe_vault_unlock(vault, 0, &err), "unlock");
+        times[i] = now() - start;
+    }
+    result = median(times, count);
+    free(times);
+    return result;
+}
+
+static double
+fresh(pqe_vault *vault, const char *name)
+{
+    double start = now(), took;
+    void *content;
+    size_t len;
+
+    check(pqe_get(vault, name, &content, &len, NULL, &err), "get");
+    took = now() - start;
+    pqe_content_free(&content, len);
+    return took;
+}
+
+static double
+measure(pqe_vault *vault, const char *name, const char *what, size_t n)
+{
+    pqe_reader *reader = NULL;
+    double took = 0;
+    size_t size;
+
+    if (strcmp(what, "unlock") == 0)
+        return unlock(vault, n);
+    if (strcmp(what, "fresh") == 0)
+        return fresh(vault, name);
+    check(pqe_reader_open(vault, name, &reader, &err), "open");
+    size = (size_t)pqe_reader_artifact(reader)->size_bytes;
+    if (strcmp(what, "warm") == 0)
+        took = warm(reader, size, n);
+    else if (strcmp(what, "read") == 0)
+        took = sequential(reader);
+    else if (strcmp(what, "at") == 0)
+        took = at_random(reader, size, n);
+    pqe_reader_close(&reader);
+    return took;
+}
+
+int
+main(int argc, char **argv)
+{
+    size_t n = argc == 5 ? strtoul(argv[4], NULL, 10) : 0;
+    char config[PATH_MAX + 32];
+    pqe_backend *backend = NULL;
+    pqe_vault *vault = NULL;
+
+    if (n == 0) {
+        fprintf(stderr, "usage: bench_load DIR NAME fresh|warm|read|at|unlock N\n");
+        return 2;
+    }
+    snprintf(config, sizeof config, "file:key-file=%s.key", argv[1]);
+    check(pqe_backend_open(config, NULL, &backend, &err), "backend");
+    check(pqe_vault_open(&(pqe_vault_opts){.size = sizeof(pqe_vault_opts), .dir = argv[1], .backend = backend}, &vault,
+                         &err),
+          "open");
+    check(pqe_vault_unlock(vault, 0, &err), "unlock");
+    printf("%.9f\n", measure(vault, argv[2], argv[3], n));
+    pqe_vault_close(&vault);
+    pqe_backend_close(&backend);
+    return 0;
+}
