@@ -372,7 +372,7 @@ PQE_API void pqe_writer_abort(pqe_writer **writer);
  * A batch: many puts in one transaction, all of them stored or none. What is added is encrypted at once and kept aside:
  * in memory up to 4 MiB, beyond that in a nameless file in the vault's directory (always ciphertext), and bodies over
  * 64 KiB in files of their own. Nobody else is kept waiting until pqe_batch_commit(), which takes the vault's write lock
- * and holds it until everything is in: about 10 us an artifact of 1 KiB. Memory does not grow with the batch, but for
+ * and holds it until everything is in: about 20 us an artifact of 1 KiB. Memory does not grow with the batch, but for
  * 100 bytes an artifact over 64 KiB. One thread at a time.
  */
 typedef struct pqe_batch pqe_batch;

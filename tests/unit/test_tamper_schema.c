@@ -43,7 +43,8 @@ test_other_schema(void **state)
         "DROP TABLE node; CREATE TABLE node(id INTEGER PRIMARY KEY, bytes BLOB NOT NULL DEFAULT x'00')",
         "DROP TABLE node; CREATE VIEW node AS SELECT 0 AS id, zeroblob(8) AS bytes",
         "DROP TABLE node; CREATE TABLE Node(id INTEGER PRIMARY KEY, bytes BLOB NOT NULL)",
-        "DROP TABLE secret; CREATE TABLE secret(id INTEGER PRIMARY KEY, key_id BLOB NOT NULL,  sealed BLOB NOT NULL, uses INTEGER NOT NULL)",
+        "DROP TABLE secret; CREATE TABLE secret(id INTEGER PRIMARY KEY, key_id BLOB NOT NULL,  sealed BLOB NOT NULL, "
+        "uses INTEGER NOT NULL)",
         "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql = sql || ' ' WHERE name = 'head'",
         "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql = NULL WHERE name = 'head'",
         "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET tbl_name = 'secret' WHERE name = 'artifact_key'",

@@ -462,18 +462,12 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_error_left_alone),
-        cmocka_unit_test(test_round_trip_memory),
-        cmocka_unit_test(test_round_trip_directory),
-        cmocka_unit_test(test_other_process),
-        cmocka_unit_test(test_replace_and_delete),
-        cmocka_unit_test(test_metadata),
-        cmocka_unit_test(test_bad_arguments),
-        cmocka_unit_test(test_list),
-        cmocka_unit_test(test_writer_abort_and_order),
-        cmocka_unit_test(test_reader),
-        cmocka_unit_test(test_name_like_an_id),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_error_left_alone),       cmocka_unit_test(test_round_trip_memory),
+        cmocka_unit_test(test_round_trip_directory),   cmocka_unit_test(test_other_process),
+        cmocka_unit_test(test_replace_and_delete),     cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_bad_arguments),          cmocka_unit_test(test_list),
+        cmocka_unit_test(test_writer_abort_and_order), cmocka_unit_test(test_reader),
+        cmocka_unit_test(test_name_like_an_id),        cmocka_unit_test(test_threads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
