@@ -89,7 +89,7 @@ def check_pkg_config(libdir, scratch, cc):
 
 def check_cmake(prefix, scratch, cmake, cc):
     build = scratch / "outside"
-    run(cmake, "-S", HERE / "outside", "-B", build, f"-DCMAKE_PREFIX_PATH={prefix}", f"-DCMAKE_C_COMPILER={cc}")
+    run(cmake, "-G", "Ninja", "-S", HERE / "outside", "-B", build, f"-DCMAKE_PREFIX_PATH={prefix}", f"-DCMAKE_C_COMPILER={cc}")
     run(cmake, "--build", build)
     works(build / "outside_shared", True)
     works(build / "outside_static", False)
