@@ -40,6 +40,8 @@ static const struct {
     {PQE_E_POLICY, CLI_EXIT_DENIED, "`" CLI_NAME " policy show` shows the rules; --caller BUNDLE says who calls"},
     {PQE_E_MALFORMED, CLI_EXIT_FAILED, "check that it is the right file"},
     {PQE_E_ATTESTATION, CLI_EXIT_TAMPERED, "do not rely on it"},
+    {PQE_E_ROLLBACK, CLI_EXIT_TAMPERED,
+     "restore the newest copy, or, if this one is right, `" CLI_NAME " recovery accept-rollback`"},
 };
 
 static const char *

@@ -71,7 +71,8 @@ typedef enum pqe_status {
     PQE_E_STATE = -20,       /**< call out of order: finish after a failed write, reopening in a forked child */
     PQE_E_POLICY = -21,      /**< the vault's access policy forbids it: caller, presence or number of uses (policy.h) */
     PQE_E_MALFORMED = -22,   /**< a file from outside (key, attestation) is not in the form it must have */
-    PQE_E_ATTESTATION = -23  /**< a signature or an attestation does not verify */
+    PQE_E_ATTESTATION = -23, /**< a signature or an attestation does not verify */
+    PQE_E_ROLLBACK = -24     /**< an older copy of the vault: its device has acknowledged later changes */
 } pqe_status;
 
 /** Where an error arose. */

@@ -27,11 +27,17 @@ extern "C" {
 #define PQE_CAP_PERSISTENT 0x4u     /**< survives the process */
 #define PQE_CAP_AUTHORIZE 0x8u      /**< can ask whether the user is present and agrees; authorize */
 #define PQE_CAP_NATIVE_ML_DSA 0x10u /**< makes ML-DSA keys and signs with them itself: identity_make, identity_sign */
+#define PQE_CAP_NATIVE_KEM 0x20u    /**< makes ML-KEM keys and decapsulates itself: kem_make, kem_decapsulate */
+#define PQE_CAP_COUNTER 0x40u       /**< keeps a counter that nobody can turn back: counter_* */
+#define PQE_CAP_EVIDENCE 0x80u      /**< can state, signed by the device, where the key is held: evidence_* */
 
 #define PQE_VAULT_ID_SIZE 16       /**< bytes of a vault id */
 #define PQE_BACKEND_STATE_MAX 4096 /**< bytes of public state a backend may keep in the vault */
 #define PQE_SEAL_SECRET_MAX 128    /**< bytes of the largest secret handed to seal */
 #define PQE_SEAL_BLOB_MAX 4096     /**< bytes of the largest sealed blob */
+#define PQE_COUNTER_NOTE_MAX 64    /**< bytes of the longest note beside a counter */
+#define PQE_HELD_BY_MAX 512        /**< bytes of describe()'s text, its NUL included */
+#define PQE_EVIDENCE_NONCE_SIZE 32 /**< bytes of the nonce that evidence answers */
 
 /** Bytes that a backend fills: at most `capacity`, `len` says how many. */
 typedef struct pqe_blob {
@@ -39,6 +45,9 @@ typedef struct pqe_blob {
     size_t capacity;
     size_t len;
 } pqe_blob;
+
+/** Takes one piece of evidence: its type, for example "tpm2-quote", and its bytes (attest.h: PQE_EVIDENCE_*). */
+typedef pqe_status (*pqe_evidence_fn)(void *user, const char *type, const uint8_t *data, size_t len, pqe_error *err);
 
 typedef struct pqe_backend_ops {
     uint32_t magic; /**< PQE_BACKEND_MAGIC */
@@ -111,6 +120,50 @@ typedef struct pqe_backend_ops {
      * PQE_CAP_AUTHORIZE; without it a policy that requires presence denies.
      */
     pqe_status (*authorize)(void *self, void *key, const char *reason, pqe_error *err);
+
+    /**
+     * PQE_CAP_NATIVE_KEM: makes an ML-KEM-768 key pair (FIPS 203) whose decapsulation key never leaves the backend.
+     * `handle` receives what the backend wants back to use it, at most PQE_SEAL_BLOB_MAX bytes, kept in the vault and
+     * authenticated; `public_key` the raw encapsulation key.
+     */
+    pqe_status (*kem_make)(void *self, void *key, pqe_blob *handle, pqe_blob *public_key, pqe_error *err);
+
+    /** Decapsulates with such a key: 32 bytes into locked memory. A ciphertext that was not made for the key gives
+     *  another secret and no error (implicit rejection, FIPS 203, section 6.3). */
+    pqe_status (*kem_decapsulate)(void *self, void *key, const uint8_t *handle, size_t handle_len,
+                                  const uint8_t *ciphertext, size_t ciphertext_len, pqe_blob *shared_secret,
+                                  pqe_error *err);
+
+    /** Forgets such a key. Optional. */
+    void (*kem_drop)(void *self, void *key, const uint8_t *handle, size_t handle_len);
+
+    /**
+     * PQE_CAP_COUNTER: the counter that enrol() made for this vault; discard() removes it. `note` receives what was
+     * last written beside it, or nothing where the device has no room for notes. PQE_E_ROLLBACK if the counter is not
+     * there any more; PQE_E_UNAVAILABLE if this key never had one.
+     */
+    pqe_status (*counter_read)(void *self, void *key, uint64_t *value, pqe_blob *note, pqe_error *err);
+
+    /** Writes the note, then makes the counter `value`, which is the present value or one more. Nothing else ever
+     *  changes it. Several processes do not call this at once: the library holds a lock of the vault. */
+    pqe_status (*counter_advance)(void *self, void *key, uint64_t value, const uint8_t *note, size_t note_len,
+                                  pqe_error *err);
+
+    /** Makes the counter anew where it is gone; it begins wherever the device lets it. */
+    pqe_status (*counter_make)(void *self, void *key, pqe_error *err);
+
+    /**
+     * PQE_CAP_EVIDENCE: has the device sign what it can say about this key and itself, over `nonce`, and hands it out
+     * piece by piece. `evidence_key` gives the public key that verifies it, PEM (SubjectPublicKeyInfo), to be handed to
+     * verifiers another way.
+     */
+    pqe_status (*evidence)(void *self, void *key, const uint8_t nonce[PQE_EVIDENCE_NONCE_SIZE], pqe_evidence_fn take,
+                           void *user, pqe_error *err);
+    pqe_status (*evidence_key)(void *self, void *key, pqe_blob *pem, pqe_error *err);
+
+    /** One line about how a vault with this state is held, for people ("TPM 2.0, AES-256 parent, PIN, counter"); at most
+     *  `capacity` bytes with NUL. Needs no `self`. False if the state makes no sense. Optional. */
+    bool (*describe)(const uint8_t *state, size_t state_len, char *text, size_t capacity);
 } pqe_backend_ops;
 
 /**

@@ -65,4 +65,36 @@ void pqe__backend_identity_drop(pqe_backend *backend, void *key, const uint8_t *
 /** PQE_OK if the person agreed. PQE_E_UNAVAILABLE where the backend cannot ask. */
 pqe_status pqe__backend_authorize(pqe_backend *backend, void *key, const char *reason, pqe_error *err);
 
+#define PQE__SHARED_SECRET_SIZE 32u /* FIPS 203 */
+
+/** True if the backend makes ML-KEM keys and decapsulates with them itself. */
+bool pqe__backend_decapsulates(const pqe_backend *backend);
+pqe_status pqe__backend_kem_make(pqe_backend *backend, void *key, pqe_blob *handle, pqe_blob *public_key,
+                                 pqe_error *err);
+/** Writes PQE__SHARED_SECRET_SIZE bytes to locked memory; wiped on failure. */
+pqe_status pqe__backend_kem_decapsulate(pqe_backend *backend, void *key, const uint8_t *handle, size_t handle_len,
+                                        const uint8_t *ciphertext, size_t ciphertext_len, uint8_t *shared_secret,
+                                        pqe_error *err);
+/** Does nothing where the backend has nothing to forget. */
+void pqe__backend_kem_drop(pqe_backend *backend, void *key, const uint8_t *handle, size_t handle_len);
+
+/** True if the backend has counters that nobody can turn back. */
+bool pqe__backend_counts(const pqe_backend *backend);
+/** note->len is 0 where there is none. */
+pqe_status pqe__backend_counter_read(pqe_backend *backend, void *key, uint64_t *value, pqe_blob *note, pqe_error *err);
+pqe_status pqe__backend_counter_advance(pqe_backend *backend, void *key, uint64_t value, const uint8_t *note,
+                                        size_t note_len, pqe_error *err);
+pqe_status pqe__backend_counter_make(pqe_backend *backend, void *key, pqe_error *err);
+
+/** True if the device can sign what it says about a key. */
+bool pqe__backend_testifies(const pqe_backend *backend);
+/** `take` is called while the backend is in use, and must not call into it. */
+pqe_status pqe__backend_evidence(pqe_backend *backend, void *key, const uint8_t nonce[PQE_EVIDENCE_NONCE_SIZE],
+                                 pqe_evidence_fn take, void *user, pqe_error *err);
+pqe_status pqe__backend_evidence_key(pqe_backend *backend, void *key, pqe_blob *pem, pqe_error *err);
+
+/** False where the backend has nothing to say of this state. Touches no key and takes no lock. */
+bool pqe__backend_describe(const pqe_backend_ops *ops, const uint8_t *state, size_t state_len,
+                           char text[PQE_HELD_BY_MAX]);
+
 #endif

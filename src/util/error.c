@@ -36,6 +36,7 @@ static const struct {
     {PQE_E_POLICY, "PQE_E_POLICY", "the vault's access policy forbids it"},
     {PQE_E_MALFORMED, "PQE_E_MALFORMED", "not in the form it must have"},
     {PQE_E_ATTESTATION, "PQE_E_ATTESTATION", "the signature or attestation does not verify"},
+    {PQE_E_ROLLBACK, "PQE_E_ROLLBACK", "an older copy of the vault was put back"},
 };
 
 static const char *const origin_names[] = {"none", "api", "format", "crypto", "index", "io", "backend", "device"};

@@ -251,7 +251,7 @@ static void
 test_status_table(void **state)
 {
     (void)state;
-    for (int i = PQE_OK; i >= PQE_E_ATTESTATION; i--) {
+    for (int i = PQE_OK; i >= PQE_E_ROLLBACK; i--) {
         const char *name = pqe_status_name((pqe_status)i);
 
         assert_memory_equal(name, "PQE_", 4);
@@ -262,7 +262,7 @@ test_status_table(void **state)
             assert_string_not_equal(pqe_status_text((pqe_status)i), pqe_status_text((pqe_status)k));
         }
     }
-    assert_string_equal(pqe_status_name((pqe_status)(PQE_E_ATTESTATION - 1)), "PQE_E_?");
+    assert_string_equal(pqe_status_name((pqe_status)(PQE_E_ROLLBACK - 1)), "PQE_E_?");
     assert_string_equal(pqe_status_name((pqe_status)1), "PQE_E_?");
     assert_string_equal(pqe_status_text((pqe_status)-1000), "unknown status");
     assert_string_equal(pqe_origin_name(PQE_ORIGIN_NONE), "none");

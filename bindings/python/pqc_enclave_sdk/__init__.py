@@ -39,6 +39,7 @@ from ._errors import (
     InvalidArgumentError,
     Origin,
     PolicyViolationError,
+    RollbackError,
     Status,
     UnknownArtifactError,
 )
@@ -90,6 +91,7 @@ __all__ = [
     "Origin",
     "PolicyViolationError",
     "QSEEBackend",
+    "RollbackError",
     "SignatureAlgorithm",
     "SigningKeypair",
     "Status",

@@ -33,6 +33,7 @@ class Status(IntEnum):
     POLICY = -21
     MALFORMED = -22
     ATTESTATION = -23
+    ROLLBACK = -24
 
 
 class Origin(IntEnum):
@@ -90,6 +91,12 @@ class DecryptionError(EnclaveSDKError):
     default_origin = Origin.CRYPTO
 
 
+class RollbackError(DecryptionError):
+    """An older copy of the vault: its device has acknowledged later changes."""
+
+    default_code = Status.ROLLBACK
+
+
 class BackendError(EnclaveSDKError):
     """The backend failed, refused (wrong passphrase or key file), or does not exist on this machine."""
 
@@ -124,6 +131,7 @@ _CLASSES: dict[int, type[EnclaveSDKError]] = {
     Status.LOCKED: EnclaveLockedError,
     Status.DECRYPTION: DecryptionError,
     Status.TAMPERED: DecryptionError,
+    Status.ROLLBACK: RollbackError,
     Status.DENIED: BackendError,
     Status.BACKEND: BackendError,
     Status.UNAVAILABLE: BackendError,
