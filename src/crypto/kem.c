@@ -2,7 +2,6 @@
 /* ML-KEM-768, FIPS 203. A key is an EVP_PKEY that is never changed after it was made; a call has a context of its
  * own. */
 #include <openssl/core_names.h>
-#include <openssl/encoder.h>
 #include <openssl/params.h>
 #include <stdlib.h>
 #include <string.h>
@@ -196,27 +195,5 @@ pqe__kem_decapsulate(const pqe__kem_key *key, const uint8_t *ct, size_t ct_len, 
 pqe_status
 pqe__kem_public_pem(const pqe__kem_key *key, char *buf, size_t capacity, size_t *len, pqe_error *err)
 {
-    OSSL_ENCODER_CTX *ctx;
-    unsigned char *pem = NULL;
-    size_t pem_len = 0;
-    pqe_status status;
-    bool ok;
-
-    *len = 0;
-    if (capacity > 0)
-        buf[0] = '\0';
-    pqe__ossl_begin();
-    ctx = OSSL_ENCODER_CTX_new_for_pkey(key->pkey, EVP_PKEY_PUBLIC_KEY, "PEM", "SubjectPublicKeyInfo", NULL);
-    ok = ctx != NULL && OSSL_ENCODER_to_data(ctx, &pem, &pem_len) > 0 && pem != NULL;
-    OSSL_ENCODER_CTX_free(ctx);
-    status = pqe__ossl_end(ok, "write an ML-KEM public key as PEM", err);
-    if (status == PQE_OK && pem_len >= capacity)
-        status = pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_CRYPTO, 0, "the PEM form needs %zu bytes", pem_len + 1);
-    if (pem != NULL && status == PQE_OK) {
-        memcpy(buf, pem, pem_len);
-        buf[pem_len] = '\0';
-        *len = pem_len;
-    }
-    OPENSSL_free(pem);
-    return status;
+    return pqe__pkey_pem(key->pkey, false, PQE_E_ARGUMENT, "write an ML-KEM public key as PEM", buf, capacity, len, err);
 }

@@ -46,6 +46,10 @@ void pqe__wipe_stack(void);
 /** The same for AES keys, whose schedules lie less deep: 568 bytes were seen. */
 void pqe__wipe_stack_shallow(void);
 
+/** Writes a key as PEM, with a NUL; `too_small` is the status where `capacity` does not do. `what` as above. pem.c */
+pqe_status pqe__pkey_pem(const EVP_PKEY *pkey, bool is_private, pqe_status too_small, const char *what, char *buf,
+                         size_t capacity, size_t *len, pqe_error *err);
+
 /** One piece of a message that is given in several. */
 typedef struct pqe__part {
     const void *data;

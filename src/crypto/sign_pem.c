@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ML-DSA keys as PEM: SubjectPublicKeyInfo and PKCS#8, RFC 9881. */
 #include <openssl/decoder.h>
-#include <openssl/encoder.h>
 #include <string.h>
 
 #include "crypto/sign.h"
@@ -88,43 +87,14 @@ pqe__sig_from_public_pem(const char *pem, size_t len, pqe__sig_key **out, pqe_er
 
 /* ---- writing ---- */
 
-static pqe_status
-to_pem(const pqe__sig_key *key, bool is_private, char *buf, size_t capacity, size_t *len, pqe_error *err)
-{
-    OSSL_ENCODER_CTX *ctx;
-    unsigned char *pem = NULL;
-    size_t pem_len = 0;
-    pqe_status status;
-    bool ok;
-
-    *len = 0;
-    if (capacity > 0)
-        buf[0] = '\0';
-    pqe__ossl_begin();
-    ctx = OSSL_ENCODER_CTX_new_for_pkey(key->pkey, is_private ? EVP_PKEY_KEYPAIR : EVP_PKEY_PUBLIC_KEY, "PEM",
-                                        is_private ? "PrivateKeyInfo" : "SubjectPublicKeyInfo", NULL);
-    ok = ctx != NULL && OSSL_ENCODER_to_data(ctx, &pem, &pem_len) > 0 && pem != NULL;
-    OSSL_ENCODER_CTX_free(ctx);
-    status = pqe__ossl_end(ok, "write an ML-DSA key as PEM", err);
-    if (status == PQE_OK && pem_len >= capacity)
-        status = pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_API, 0, "the PEM form needs %zu bytes", pem_len + 1);
-    if (pem != NULL && status == PQE_OK) {
-        memcpy(buf, pem, pem_len);
-        buf[pem_len] = '\0';
-        *len = pem_len;
-    }
-    OPENSSL_clear_free(pem, pem_len);
-    return status;
-}
-
 pqe_status
 pqe__sig_public_pem(const pqe__sig_key *key, char *buf, size_t capacity, size_t *len, pqe_error *err)
 {
-    return to_pem(key, false, buf, capacity, len, err);
+    return pqe__pkey_pem(key->pkey, false, PQE_E_LIMIT, "write an ML-DSA key as PEM", buf, capacity, len, err);
 }
 
 pqe_status
 pqe__sig_private_pem(const pqe__sig_key *key, char *buf, size_t capacity, size_t *len, pqe_error *err)
 {
-    return to_pem(key, true, buf, capacity, len, err);
+    return pqe__pkey_pem(key->pkey, true, PQE_E_LIMIT, "write an ML-DSA key as PEM", buf, capacity, len, err);
 }
