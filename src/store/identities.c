@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "crypto/crypto.h"
 #include "store/internal.h"
 
 #define DIGEST_IDENTITY 0x12 /* first byte: keeps row digests apart from others */
@@ -12,17 +11,8 @@ pqe_status
 pqe__identity_row_digest(pqe__identity_row *row, pqe_error *err)
 {
     const uint8_t first = DIGEST_IDENTITY;
-    pqe__hash *hash = NULL;
-    pqe_status status = pqe__hash_new(PQE__SHA256, &hash, err);
 
-    if (status == PQE_OK)
-        status = pqe__hash_update(hash, &first, sizeof first, err);
-    if (status == PQE_OK)
-        status = pqe__hash_update(hash, row->bytes, row->len, err);
-    if (status == PQE_OK)
-        status = pqe__hash_final(hash, row->digest, err);
-    pqe__hash_free(&hash);
-    return status;
+    return pqe__digest_after(&first, sizeof first, row->bytes, row->len, row->digest, err);
 }
 
 pqe_status
@@ -34,10 +24,7 @@ pqe__identity_row_insert(pqe__store *store, pqe__identity_row *row, pqe_error *e
     if (stmt == NULL)
         return status;
     sqlite3_bind_blob(stmt, 1, row->bytes, (int)row->len, SQLITE_STATIC);
-    status = pqe__db_run(store, stmt, "cannot write to the index", err);
-    if (status == PQE_OK)
-        row->rowid = sqlite3_last_insert_rowid(store->db);
-    return status;
+    return pqe__db_insert(store, stmt, &row->rowid, err);
 }
 
 pqe_status

@@ -93,15 +93,24 @@ pqe_status pqe__db_fail(pqe__store *store, int rc, const char *what, pqe_error *
 sqlite3_stmt *pqe__db_stmt(pqe__store *store, pqe__stmt which, pqe_status *status, pqe_error *err);
 /** Runs a statement that returns no row, then resets it. */
 pqe_status pqe__db_run(pqe__store *store, sqlite3_stmt *stmt, const char *what, pqe_error *err);
+/** The same for a statement that inserts a row, whose id is *rowid then. */
+pqe_status pqe__db_insert(pqe__store *store, sqlite3_stmt *stmt, int64_t *rowid, pqe_error *err);
 /** Runs a statement whose one parameter is a row's id. */
 pqe_status pqe__db_run_with_rowid(pqe__store *store, pqe__stmt which, int64_t rowid, pqe_error *err);
 /** Runs a query for one number. */
 pqe_status pqe__db_count(pqe__store *store, pqe__stmt which, uint64_t *count, pqe_error *err);
 /** Does the query find any row for an id? On failure *any is true. */
 pqe_status pqe__db_any(pqe__store *store, pqe__stmt which, const uint8_t id[PQE__ID_SIZE], bool *any, pqe_error *err);
+/** The same for a row's id. */
+pqe_status pqe__db_any_of_row(pqe__store *store, pqe__stmt which, int64_t rowid, bool *any, pqe_error *err);
 /** Copies a blob column of exactly `len` bytes; false if it is something else. */
 bool pqe__db_blob(sqlite3_stmt *stmt, int column, void *out, size_t len);
 pqe_status pqe__db_damaged(pqe_error *err, const char *what);
+
+/* rows.c */
+/** SHA-256 of `prefix`, then `bytes`. */
+pqe_status pqe__digest_after(const uint8_t *prefix, size_t prefix_len, const void *bytes, size_t len,
+                             uint8_t digest[PQE__DIGEST_SIZE], pqe_error *err);
 
 /* store.c */
 #define PQE__INDEX "index.db"

@@ -36,19 +36,5 @@ pqe__tree_twin(pqe__store *store, const uint8_t root[PQE__DIGEST_SIZE], const pq
 pqe_status
 pqe__tree_leads_to(pqe__store *store, int64_t rowid, bool *any, pqe_error *err)
 {
-    pqe_status status;
-    sqlite3_stmt *stmt = pqe__db_stmt(store, STMT_ENTRY_TARGETS, &status, err);
-    int rc;
-
-    *any = true;
-    if (stmt == NULL)
-        return status;
-    sqlite3_bind_int64(stmt, 1, rowid);
-    rc = sqlite3_step(stmt);
-    if (rc == SQLITE_ROW || rc == SQLITE_DONE)
-        *any = rc == SQLITE_ROW;
-    else
-        status = pqe__db_fail(store, rc, "cannot read the index", err);
-    sqlite3_reset(stmt);
-    return status;
+    return pqe__db_any_of_row(store, STMT_ENTRY_TARGETS, rowid, any, err);
 }

@@ -10,12 +10,27 @@
 enum { DIGEST_ARTIFACT = 0x10, DIGEST_SECRET = 0x11 }; /* first byte: keeps row digests apart from tree digests */
 
 pqe_status
+pqe__digest_after(const uint8_t *prefix, size_t prefix_len, const void *bytes, size_t len,
+                  uint8_t digest[PQE__DIGEST_SIZE], pqe_error *err)
+{
+    pqe__hash *hash = NULL;
+    pqe_status status = pqe__hash_new(PQE__SHA256, &hash, err);
+
+    if (status == PQE_OK)
+        status = pqe__hash_update(hash, prefix, prefix_len, err);
+    if (status == PQE_OK)
+        status = pqe__hash_update(hash, bytes, len, err);
+    if (status == PQE_OK)
+        status = pqe__hash_final(hash, digest, err);
+    pqe__hash_free(&hash);
+    return status;
+}
+
+pqe_status
 pqe__row_digest(pqe__row *row, pqe_error *err)
 {
     uint8_t fixed[1 + PQE__ID_SIZE + PQE__WRAPPED_DEK_SIZE + 1 + PQE__ID_SIZE + 4];
     pqe__wcur c = pqe__wcur_init(fixed, sizeof fixed);
-    pqe__hash *hash = NULL;
-    pqe_status status;
 
     pqe__put_u8(&c, DIGEST_ARTIFACT);
     pqe__put_bytes(&c, row->key_id, PQE__ID_SIZE);
@@ -23,15 +38,7 @@ pqe__row_digest(pqe__row *row, pqe_error *err)
     pqe__put_u8(&c, row->is_inline ? 0 : 1);
     pqe__put_bytes(&c, row->file, PQE__ID_SIZE);
     pqe__put_u32(&c, (uint32_t)row->record_len);
-    status = pqe__hash_new(PQE__SHA256, &hash, err);
-    if (status == PQE_OK)
-        status = pqe__hash_update(hash, fixed, c.pos, err);
-    if (status == PQE_OK)
-        status = pqe__hash_update(hash, row->record, row->record_len, err);
-    if (status == PQE_OK)
-        status = pqe__hash_final(hash, row->digest, err);
-    pqe__hash_free(&hash);
-    return status;
+    return pqe__digest_after(fixed, c.pos, row->record, row->record_len, row->digest, err);
 }
 
 pqe_status
@@ -49,10 +56,7 @@ pqe__row_insert(pqe__store *store, pqe__row *row, pqe_error *err)
     sqlite3_bind_blob(stmt, 4, row->record, (int)row->record_len, SQLITE_STATIC);
     if (row->is_inline)
         sqlite3_bind_blob(stmt, 5, row->body, (int)row->body_len, SQLITE_STATIC);
-    status = pqe__db_run(store, stmt, "cannot write to the index", err);
-    if (status == PQE_OK)
-        row->rowid = sqlite3_last_insert_rowid(store->db);
-    return status;
+    return pqe__db_insert(store, stmt, &row->rowid, err);
 }
 
 pqe_status
@@ -140,26 +144,6 @@ pqe__row_delete(pqe__store *store, int64_t rowid, pqe_error *err)
     return pqe__db_run_with_rowid(store, STMT_ROW_DELETE, rowid, err);
 }
 
-static pqe_status
-any_counted(pqe__store *store, int64_t secret, bool *any, pqe_error *err)
-{
-    pqe_status status;
-    sqlite3_stmt *stmt = pqe__db_stmt(store, STMT_SECRET_USES, &status, err);
-    int rc;
-
-    *any = true;
-    if (stmt == NULL)
-        return status;
-    sqlite3_bind_int64(stmt, 1, secret);
-    rc = sqlite3_step(stmt);
-    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
-        status = pqe__db_fail(store, rc, "cannot read the index", err);
-    else
-        *any = rc == SQLITE_ROW;
-    sqlite3_reset(stmt);
-    return status;
-}
-
 /* SQLite's own index over key ids is vouched for by nothing: damaged, it must not have a secret dropped that rows still
    need. "No" is said where the count kept beside the secret says so too; where the two disagree, after a look at every
    row. */
@@ -170,7 +154,7 @@ pqe__row_key_in_use(pqe__store *store, const uint8_t key_id[PQE__ID_SIZE], int64
 
     if (status != PQE_OK || *in_use)
         return status;
-    status = any_counted(store, secret, in_use, err);
+    status = pqe__db_any_of_row(store, STMT_SECRET_USES, secret, in_use, err);
     return status == PQE_OK && *in_use ? pqe__db_any(store, STMT_ROW_KEY_SCAN, key_id, in_use, err) : status;
 }
 
@@ -204,10 +188,7 @@ pqe__secret_insert(pqe__store *store, pqe__secret_row *row, pqe_error *err)
         return status;
     sqlite3_bind_blob(stmt, 1, row->key_id, PQE__ID_SIZE, SQLITE_STATIC);
     sqlite3_bind_blob(stmt, 2, row->sealed, PQE__SEALED_SECRET_SIZE, SQLITE_STATIC);
-    status = pqe__db_run(store, stmt, "cannot write to the index", err);
-    if (status == PQE_OK)
-        row->rowid = sqlite3_last_insert_rowid(store->db);
-    return status;
+    return pqe__db_insert(store, stmt, &row->rowid, err);
 }
 
 pqe_status

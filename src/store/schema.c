@@ -164,23 +164,54 @@ pqe__db_run(pqe__store *store, sqlite3_stmt *stmt, const char *what, pqe_error *
 }
 
 pqe_status
-pqe__db_any(pqe__store *store, pqe__stmt which, const uint8_t id[PQE__ID_SIZE], bool *any, pqe_error *err)
+pqe__db_insert(pqe__store *store, sqlite3_stmt *stmt, int64_t *rowid, pqe_error *err)
 {
-    pqe_status status;
-    sqlite3_stmt *stmt = pqe__db_stmt(store, which, &status, err);
-    int rc;
+    pqe_status status = pqe__db_run(store, stmt, "cannot write to the index", err);
 
-    *any = true;
-    if (stmt == NULL)
-        return status;
-    sqlite3_bind_blob(stmt, 1, id, PQE__ID_SIZE, SQLITE_STATIC);
-    rc = sqlite3_step(stmt);
+    if (status == PQE_OK)
+        *rowid = sqlite3_last_insert_rowid(store->db);
+    return status;
+}
+
+/* Of a bound statement, which is reset. */
+static pqe_status
+finds_any(pqe__store *store, sqlite3_stmt *stmt, bool *any, pqe_error *err)
+{
+    pqe_status status = PQE_OK;
+    int rc = sqlite3_step(stmt);
+
     if (rc != SQLITE_ROW && rc != SQLITE_DONE)
         status = pqe__db_fail(store, rc, "cannot read the index", err);
     else
         *any = rc == SQLITE_ROW;
     sqlite3_reset(stmt);
     return status;
+}
+
+pqe_status
+pqe__db_any(pqe__store *store, pqe__stmt which, const uint8_t id[PQE__ID_SIZE], bool *any, pqe_error *err)
+{
+    pqe_status status;
+    sqlite3_stmt *stmt = pqe__db_stmt(store, which, &status, err);
+
+    *any = true;
+    if (stmt == NULL)
+        return status;
+    sqlite3_bind_blob(stmt, 1, id, PQE__ID_SIZE, SQLITE_STATIC);
+    return finds_any(store, stmt, any, err);
+}
+
+pqe_status
+pqe__db_any_of_row(pqe__store *store, pqe__stmt which, int64_t rowid, bool *any, pqe_error *err)
+{
+    pqe_status status;
+    sqlite3_stmt *stmt = pqe__db_stmt(store, which, &status, err);
+
+    *any = true;
+    if (stmt == NULL)
+        return status;
+    sqlite3_bind_int64(stmt, 1, rowid);
+    return finds_any(store, stmt, any, err);
 }
 
 pqe_status
