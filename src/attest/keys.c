@@ -43,6 +43,18 @@ pqe__did_valid(const char *did, size_t len)
            pqe__hex_is_lower(did + sizeof PQE__DID_PREFIX - 1, len - (sizeof PQE__DID_PREFIX - 1));
 }
 
+/* What PEM of either kind of key goes through; `place` is where the caller wants the handle. */
+static pqe_status
+read_pem(const void *place, const char *pem, size_t len,
+         pqe_status (*read)(const char *, size_t, pqe__sig_key **, pqe_error *), pqe__sig_key **out, pqe_error *err)
+{
+    if (place == NULL)
+        return bad_argument(err, "no place for the key");
+    if (pem == NULL)
+        return bad_argument(err, "no PEM text");
+    return read(pem, len, out, err);
+}
+
 /* ---- public keys ---- */
 
 /* Takes `key`, also where it fails. */
@@ -89,12 +101,9 @@ pqe_public_key_from_pem(const char *pem, size_t len, pqe_public_key **out, pqe_e
     pqe__sig_key *key;
     pqe_status status;
 
-    if (out == NULL)
-        return bad_argument(err, "no place for the key");
-    *out = NULL;
-    if (pem == NULL)
-        return bad_argument(err, "no PEM text");
-    status = pqe__sig_from_public_pem(pem, len, &key, err);
+    if (out != NULL)
+        *out = NULL;
+    status = read_pem(out, pem, len, pqe__sig_from_public_pem, &key, err);
     return status == PQE_OK ? wrap_public(key, out, err) : status;
 }
 
@@ -234,12 +243,9 @@ pqe_signing_key_from_pem(const char *pem, size_t len, pqe_signing_key **out, pqe
     pqe__sig_key *key;
     pqe_status status;
 
-    if (out == NULL)
-        return bad_argument(err, "no place for the key");
-    *out = NULL;
-    if (pem == NULL)
-        return bad_argument(err, "no PEM text");
-    status = pqe__sig_from_private_pem(pem, len, &key, err);
+    if (out != NULL)
+        *out = NULL;
+    status = read_pem(out, pem, len, pqe__sig_from_private_pem, &key, err);
     return status == PQE_OK ? wrap_private(key, out, err) : status;
 }
 
