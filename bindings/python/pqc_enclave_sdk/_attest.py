@@ -69,7 +69,7 @@ class DeviceAttestation:
     public_key: str = ""
 
     def _texts(self) -> tuple[str, ...]:
-        return tuple(getattr(self, f.name) for f in fields(DeviceAttestation))
+        return tuple(getattr(self, name) for name in _TEXTS)
 
     def canonical_bytes(self) -> bytes:
         """The first six fields as JSON, sorted, compact, not ASCII-escaped, in UTF-8: its SHA3-256 is what is signed.
@@ -87,6 +87,9 @@ class DeviceAttestation:
     def from_dict(cls, data: Mapping[str, Any]) -> DeviceAttestation:
         """The inverse of `to_dict`; unknown or missing keys are a ``TypeError``."""
         return cls(**data)
+
+
+_TEXTS = tuple(field.name for field in fields(DeviceAttestation))
 
 
 @dataclass(frozen=True)
@@ -208,13 +211,7 @@ class DeviceAttester:
         An attestation that is wrong in any way is False, never an exception. ``ValueError``: ``challenge``, ``max_age``
         or ``expected_hash`` without ``trust``, which would be ignored.
         """
-        if trust is None:
-            if challenge is not None or max_age is not None or expected_hash is not None:
-                raise ValueError("challenge, max_age and expected_hash need trust: nobody says who answered")
-            return _self_consistent(att) is Verdict.PASS
-        return bool(verify_attestation(
-            att, trust, challenge=challenge, max_age=max_age, expected_hash=expected_hash, skew=skew, now=now
-        ))
+        return _verdict(att, trust, challenge, max_age, expected_hash, skew, now) is Verdict.PASS
 
     @staticmethod
     def verify_or_raise(
@@ -228,14 +225,7 @@ class DeviceAttester:
         now: int | None = None,
     ) -> None:
         """As `verify`, with `AttestationError` in place of False; its ``native`` is the `Verdict`, its text why."""
-        if trust is None and challenge is None and max_age is None and expected_hash is None:
-            verdict = _self_consistent(att)
-        elif trust is None:
-            raise ValueError("challenge, max_age and expected_hash need trust: nobody says who answered")
-        else:
-            verdict = verify_attestation(
-                att, trust, challenge=challenge, max_age=max_age, expected_hash=expected_hash, skew=skew, now=now
-            ).verdict
+        verdict = _verdict(att, trust, challenge, max_age, expected_hash, skew, now)
         if verdict is not Verdict.PASS:
             raise AttestationError(verdict.text, native=verdict)
 
@@ -243,11 +233,26 @@ class DeviceAttester:
 def attestation_v1(native: _native.Attestation) -> DeviceAttestation:
     said = native.fields()
     said["signature"], said["public_key"] = said["signature"].hex(), said["public_key"].hex()
-    return DeviceAttestation(**{f.name: said[f.name] for f in fields(DeviceAttestation)})
+    return DeviceAttestation(**{name: said[name] for name in _TEXTS})
 
 
-def _self_consistent(attestation: DeviceAttestation | Buffer | str) -> Verdict:
-    read = _read(attestation)
+def _verdict(
+    att: DeviceAttestation | Buffer | str,
+    trust: Trust | None,
+    challenge: Buffer | None,
+    max_age: int | None,
+    expected_hash: str | None,
+    skew: int,
+    now: int | None,
+) -> Verdict:
+    """What `DeviceAttester.verify` goes by."""
+    if trust is not None:
+        return verify_attestation(
+            att, trust, challenge=challenge, max_age=max_age, expected_hash=expected_hash, skew=skew, now=now
+        ).verdict
+    if challenge is not None or max_age is not None or expected_hash is not None:
+        raise ValueError("challenge, max_age and expected_hash need trust: nobody says who answered")
+    read = _read(att)
     return Verdict.MALFORMED if read is None else Verdict(read.self_consistent())
 
 

@@ -13,18 +13,6 @@ text(const char *s)
     return PyUnicode_DecodeUTF8(s != NULL ? s : "", s != NULL ? (Py_ssize_t)strlen(s) : 0, "replace");
 }
 
-/* Appends an item (stolen) to a list, in a callback. */
-static bool
-append(PyObject *list, PyObject *item, const pqepy_callback *cb)
-{
-    bool ok = item != NULL && PyList_Append(list, item) == 0;
-
-    Py_XDECREF(item);
-    if (!ok)
-        pqepy_callback_keep_exception(cb);
-    return ok;
-}
-
 /* ---- policy ---- */
 
 /* The kind of a name, 0 for None; false with a ValueError. */
@@ -122,30 +110,19 @@ static bool
 list_rule(void *user, const pqe_policy_rule *rule, uint64_t uses)
 {
     pqepy_callback cb;
-    bool ok;
 
-    if (!pqepy_callback_begin(&cb))
-        return false;
-    ok = append(user, rule_tuple(rule, uses), &cb);
-    pqepy_callback_end(&cb);
-    return ok;
+    return pqepy_callback_begin(&cb) && pqepy_callback_append(&cb, user, rule_tuple(rule, uses));
 }
 
 PyObject *
 pqepy_vault_policy_list(PyObject *object, PyObject *unused)
 {
     pqepy_vault *self = (pqepy_vault *)object;
-    PyObject *list = PyList_New(0);
     pqepy_call call;
+    PyObject *list = pqepy_list_enter(&call, self);
 
     (void)unused;
-    if (list == NULL || !pqepy_enter(&call, self->backend, self)) {
-        Py_XDECREF(list);
-        return NULL;
-    }
-    if (!pqepy_leave(&call, pqe_policy_list(self->vault, list_rule, list, &call.err)))
-        Py_CLEAR(list);
-    return list;
+    return list != NULL ? pqepy_list_leave(&call, list, pqe_policy_list(self->vault, list_rule, list, &call.err)) : NULL;
 }
 
 /* ---- audit log ---- */
@@ -175,13 +152,8 @@ static bool
 list_entry(void *user, const pqe_audit_entry *entry)
 {
     pqepy_callback cb;
-    bool ok;
 
-    if (!pqepy_callback_begin(&cb))
-        return false;
-    ok = append(user, entry_tuple(entry), &cb);
-    pqepy_callback_end(&cb);
-    return ok;
+    return pqepy_callback_begin(&cb) && pqepy_callback_append(&cb, user, entry_tuple(entry));
 }
 
 PyObject *
@@ -195,16 +167,10 @@ pqepy_vault_audit_list(PyObject *object, PyObject *args)
     pqepy_call call;
 
     if (!PyArg_ParseTuple(args, "Kzzz:audit_list", &limit, &op, &query.artifact, &query.device_id) ||
-        !op_of(op, &query.op) || (list = PyList_New(0)) == NULL)
+        !op_of(op, &query.op) || (list = pqepy_list_enter(&call, self)) == NULL)
         return NULL;
     query.limit = limit;
-    if (!pqepy_enter(&call, self->backend, self)) {
-        Py_DECREF(list);
-        return NULL;
-    }
-    if (!pqepy_leave(&call, pqe_audit_list(self->vault, &query, list_entry, list, &call.err)))
-        Py_CLEAR(list);
-    return list;
+    return pqepy_list_leave(&call, list, pqe_audit_list(self->vault, &query, list_entry, list, &call.err));
 }
 
 PyObject *

@@ -278,6 +278,48 @@ pqepy_callback_keep_exception(const pqepy_callback *cb)
         Py_XDECREF(value);
 }
 
+/* ---- lists ---- */
+
+bool
+pqepy_append(PyObject *list, PyObject *item)
+{
+    bool ok = item != NULL && PyList_Append(list, item) == 0;
+
+    Py_XDECREF(item);
+    return ok;
+}
+
+bool
+pqepy_callback_append(pqepy_callback *cb, PyObject *list, PyObject *item)
+{
+    bool ok = pqepy_append(list, item);
+
+    if (!ok)
+        pqepy_callback_keep_exception(cb);
+    pqepy_callback_end(cb);
+    return ok;
+}
+
+PyObject *
+pqepy_list_enter(pqepy_call *call, pqepy_vault *vault)
+{
+    PyObject *list = PyList_New(0);
+
+    if (list != NULL && !pqepy_enter(call, vault->backend, vault))
+        Py_CLEAR(list);
+    return list;
+}
+
+PyObject *
+pqepy_list_leave(pqepy_call *call, PyObject *list, pqe_status status)
+{
+    if (!pqepy_leave(call, status))
+        Py_CLEAR(list);
+    return list;
+}
+
+/* ---- progress ---- */
+
 bool
 pqepy_report(PyObject *progress, uint64_t done, int64_t total)
 {

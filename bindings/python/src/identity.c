@@ -68,36 +68,20 @@ pqepy_vault_identity_get(PyObject *object, PyObject *args)
 static bool
 list_one(void *user, const pqe_identity *identity)
 {
-    PyObject *list = user, *item;
     pqepy_callback cb;
-    bool ok;
 
-    if (!pqepy_callback_begin(&cb))
-        return false;
-    item = identity_tuple(identity);
-    ok = item != NULL && PyList_Append(list, item) == 0;
-    Py_XDECREF(item);
-    if (!ok)
-        pqepy_callback_keep_exception(&cb);
-    pqepy_callback_end(&cb);
-    return ok;
+    return pqepy_callback_begin(&cb) && pqepy_callback_append(&cb, user, identity_tuple(identity));
 }
 
 PyObject *
 pqepy_vault_identity_list(PyObject *object, PyObject *unused)
 {
     pqepy_vault *self = (pqepy_vault *)object;
-    PyObject *list = PyList_New(0);
     pqepy_call call;
+    PyObject *list = pqepy_list_enter(&call, self);
 
     (void)unused;
-    if (list == NULL || !pqepy_enter(&call, self->backend, self)) {
-        Py_XDECREF(list);
-        return NULL;
-    }
-    if (!pqepy_leave(&call, pqe_identity_list(self->vault, list_one, list, &call.err)))
-        Py_CLEAR(list);
-    return list;
+    return list != NULL ? pqepy_list_leave(&call, list, pqe_identity_list(self->vault, list_one, list, &call.err)) : NULL;
 }
 
 PyObject *

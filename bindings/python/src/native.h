@@ -97,6 +97,14 @@ void pqepy_callback_end(pqepy_callback *cb);
 /** Keeps the exception that is set for pqepy_leave(), which raises it as it is if the library was cancelled and as the
  *  cause otherwise; in a thread of the library's it is dropped. */
 void pqepy_callback_keep_exception(const pqepy_callback *cb);
+/** Appends an item (stolen; NULL: an exception is set) to a list; false with an exception set. */
+bool pqepy_append(PyObject *list, PyObject *item);
+/** The same as the last step of a callback, which it ends; an exception is kept. */
+bool pqepy_callback_append(pqepy_callback *cb, PyObject *list, PyObject *item);
+/** A call that lists something of a vault: a new list, the call begun, or NULL with an exception set. */
+PyObject *pqepy_list_enter(pqepy_call *call, pqepy_vault *vault);
+/** Ends it: the list, or NULL with an exception set. */
+PyObject *pqepy_list_leave(pqepy_call *call, PyObject *list, pqe_status status);
 /** Closes a handle of the library: at once, or, where a callback is running, when that is over: garbage may be collected
  *  anywhere, and the library holds locks while it calls back. `owner` is kept until then. The GIL is held. */
 typedef void (*pqepy_closer)(void *handle, PyObject *owner);

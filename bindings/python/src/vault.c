@@ -299,15 +299,6 @@ typedef struct listing {
 } listing;
 
 static bool
-append(PyObject *list, PyObject *item)
-{
-    int result = item != NULL ? PyList_Append(list, item) : -1;
-
-    Py_XDECREF(item);
-    return result == 0;
-}
-
-static bool
 list_one(void *user, const pqe_artifact *artifact)
 {
     listing *l = user;
@@ -316,7 +307,7 @@ list_one(void *user, const pqe_artifact *artifact)
 
     if (!pqepy_callback_begin(&cb))
         return false;
-    ok = append(l->list, pqepy_artifact(artifact));
+    ok = pqepy_append(l->list, pqepy_artifact(artifact));
     if (ok && l->count++ % SIGNAL_INTERVAL == 0)
         ok = PyErr_CheckSignals() == 0;
     if (!ok)
@@ -329,17 +320,11 @@ static PyObject *
 vault_list(PyObject *object, PyObject *unused)
 {
     pqepy_vault *self = (pqepy_vault *)object;
-    listing l = {.list = PyList_New(0)};
     pqepy_call call;
+    listing l = {.list = pqepy_list_enter(&call, self)};
 
     (void)unused;
-    if (l.list == NULL || !pqepy_enter(&call, self->backend, self)) {
-        Py_XDECREF(l.list);
-        return NULL;
-    }
-    if (!pqepy_leave(&call, pqe_list(self->vault, list_one, &l, &call.err)))
-        Py_CLEAR(l.list);
-    return l.list;
+    return l.list != NULL ? pqepy_list_leave(&call, l.list, pqe_list(self->vault, list_one, &l, &call.err)) : NULL;
 }
 
 /* ---- maintenance ---- */
@@ -364,7 +349,7 @@ find_one(void *user, const pqe_finding *finding)
     if (finding->status != PQE_OK) {
         artifact = finding->artifact != NULL ? pqepy_artifact(finding->artifact) : Py_NewRef(Py_None);
         ok = artifact != NULL &&
-             append(v->findings, Py_BuildValue("(iNs)", (int)finding->status, artifact, finding->message));
+             pqepy_append(v->findings, Py_BuildValue("(iNs)", (int)finding->status, artifact, finding->message));
     }
     ok = ok && pqepy_report(v->progress, v->bytes, -1);
     if (!ok)
