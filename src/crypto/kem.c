@@ -195,5 +195,6 @@ pqe__kem_decapsulate(const pqe__kem_key *key, const uint8_t *ct, size_t ct_len, 
 pqe_status
 pqe__kem_public_pem(const pqe__kem_key *key, char *buf, size_t capacity, size_t *len, pqe_error *err)
 {
-    return pqe__pkey_pem(key->pkey, false, PQE_E_ARGUMENT, "write an ML-KEM public key as PEM", buf, capacity, len, err);
+    return pqe__pkey_pem(key->pkey, false, PQE_E_ARGUMENT, "write an ML-KEM public key as PEM", buf, capacity, len,
+                         err);
 }

@@ -122,7 +122,8 @@ pqepy_vault_policy_list(PyObject *object, PyObject *unused)
     PyObject *list = pqepy_list_enter(&call, self);
 
     (void)unused;
-    return list != NULL ? pqepy_list_leave(&call, list, pqe_policy_list(self->vault, list_rule, list, &call.err)) : NULL;
+    return list != NULL ? pqepy_list_leave(&call, list, pqe_policy_list(self->vault, list_rule, list, &call.err))
+                        : NULL;
 }
 
 /* ---- audit log ---- */

@@ -81,7 +81,8 @@ pqepy_vault_identity_list(PyObject *object, PyObject *unused)
     PyObject *list = pqepy_list_enter(&call, self);
 
     (void)unused;
-    return list != NULL ? pqepy_list_leave(&call, list, pqe_identity_list(self->vault, list_one, list, &call.err)) : NULL;
+    return list != NULL ? pqepy_list_leave(&call, list, pqe_identity_list(self->vault, list_one, list, &call.err))
+                        : NULL;
 }
 
 PyObject *
