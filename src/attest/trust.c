@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "attest/attest.h"
+#include "util/grow.h"
 #include "util/text.h"
 
 #define HASH_SIZE PQE__SHA3_256_SIZE
@@ -45,14 +46,11 @@ hash_of(const char *did, uint8_t hash[HASH_SIZE])
 static pqe_status
 add(pqe_trust *trust, const char *did, pqe_error *err)
 {
-    if (trust->count == trust->capacity) {
-        size_t capacity = trust->capacity != 0 ? 2 * trust->capacity : 8;
-        void *grown = reallocarray(trust->hashes, capacity, sizeof *trust->hashes);
-        if (grown == NULL)
-            return pqe__fail_nomem(err);
-        trust->hashes = grown;
-        trust->capacity = capacity;
-    }
+    void *room = pqe__grow(trust->hashes, trust->count, &trust->capacity, sizeof *trust->hashes);
+
+    if (room == NULL)
+        return pqe__fail_nomem(err);
+    trust->hashes = room;
     hash_of(did, trust->hashes[trust->count++]);
     return PQE_OK;
 }

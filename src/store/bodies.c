@@ -22,6 +22,7 @@
 
 #include "crypto/crypto.h"
 #include "util/fsio.h"
+#include "util/grow.h"
 #include "util/text.h"
 
 #define NAME_TEXT (2 * PQE__ID_SIZE + 1)
@@ -372,14 +373,11 @@ typedef struct marks {
 static bool
 marks_add(marks *m, const found_mark *mark)
 {
-    if (m->count == m->capacity) {
-        size_t capacity = m->capacity != 0 ? 2 * m->capacity : 16;
-        void *grown = reallocarray(m->list, capacity, sizeof *m->list);
-        if (grown == NULL)
-            return false;
-        m->list = grown;
-        m->capacity = capacity;
-    }
+    void *room = pqe__grow(m->list, m->count, &m->capacity, sizeof *m->list);
+
+    if (room == NULL)
+        return false;
+    m->list = room;
     m->list[m->count++] = *mark;
     return true;
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "util/fsio.h"
+#include "util/grow.h"
 
 #define WINDOW ((size_t)4096)
 
@@ -358,15 +359,11 @@ window_sort(window *w, pqe__txn *txn, pqe_batch *b, pqe_error *err)
 static pqe_status
 remember_file(pqe_batch *b, const pqe__found *old, pqe_error *err)
 {
-    size_t capacity = b->retired_capacity != 0 ? 2 * b->retired_capacity : 16;
+    void *room = pqe__grow(b->retired, b->retired_count, &b->retired_capacity, sizeof *b->retired);
 
-    if (b->retired_count == b->retired_capacity) {
-        void *grown = reallocarray(b->retired, capacity, sizeof *b->retired);
-        if (grown == NULL)
-            return pqe__fail_nomem(err);
-        b->retired = grown;
-        b->retired_capacity = capacity;
-    }
+    if (room == NULL)
+        return pqe__fail_nomem(err);
+    b->retired = room;
     memcpy(b->retired[b->retired_count].name, old->row.file, PQE__ID_SIZE);
     memcpy(b->retired[b->retired_count++].mark, old->mark, PQE__MARK_SIZE);
     return PQE_OK;

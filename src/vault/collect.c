@@ -1,24 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* All entries of one kind, before any of them is changed. */
-#include <stdlib.h>
-
+#include "util/grow.h"
 #include "vault/internal.h"
 
 static pqe_status
 collect(void *user, const pqe__entry *entry, pqe_error *err)
 {
     pqe__entry_list *l = user;
+    void *room;
 
     if (entry->kind != l->kind)
         return PQE_OK;
-    if (l->count == l->capacity) {
-        size_t capacity = l->capacity != 0 ? 2 * l->capacity : 64;
-        void *grown = reallocarray(l->entries, capacity, sizeof *l->entries);
-        if (grown == NULL)
-            return pqe__fail_nomem(err);
-        l->entries = grown;
-        l->capacity = capacity;
-    }
+    if ((room = pqe__grow(l->entries, l->count, &l->capacity, sizeof *l->entries)) == NULL)
+        return pqe__fail_nomem(err);
+    l->entries = room;
     l->entries[l->count++] = *entry;
     return PQE_OK;
 }

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/grow.h"
+
 typedef struct verification {
     pqe_vault *vault;
     pqe__txn *txn; /* the one under way, left while the application is called: expiry does not wait for it */
@@ -156,24 +158,10 @@ typedef struct index_check {
     size_t damaged_count, damaged_capacity;
 } index_check;
 
-/* The array with room for one more of `count` elements of `size` bytes, or NULL. */
-static void *
-grow(void *array, size_t count, size_t *capacity, size_t size)
-{
-    size_t wanted = *capacity != 0 ? 2 * *capacity : 64;
-    void *grown;
-
-    if (count < *capacity)
-        return array;
-    if ((grown = reallocarray(array, wanted, size)) != NULL)
-        *capacity = wanted;
-    return grown;
-}
-
 static pqe_status
 remember_id(index_check *c, const uint8_t id[PQE__ID_SIZE], pqe_error *err)
 {
-    void *room = grow(c->ids, c->count, &c->capacity, sizeof *c->ids);
+    void *room = pqe__grow(c->ids, c->count, &c->capacity, sizeof *c->ids);
 
     if (room == NULL)
         return pqe__fail_nomem(err);
@@ -186,7 +174,7 @@ remember_id(index_check *c, const uint8_t id[PQE__ID_SIZE], pqe_error *err)
 static pqe_status
 remember_damaged(index_check *c, const pqe__entry *entry, bool *is_new, pqe_error *err)
 {
-    void *room = grow(c->damaged, c->damaged_count, &c->damaged_capacity, sizeof *c->damaged);
+    void *room = pqe__grow(c->damaged, c->damaged_count, &c->damaged_capacity, sizeof *c->damaged);
 
     *is_new = false;
     if (room == NULL)

@@ -19,6 +19,7 @@
 #include "util/cursor.h"
 #include "util/error.h"
 #include "util/fsio.h"
+#include "util/grow.h"
 #include "util/text.h"
 
 /* ---- cursors ---- */
@@ -374,6 +375,37 @@ test_short_reads(void **state)
     close(fd[0]);
 }
 
+/* ---- arrays ---- */
+
+static void
+test_grow(void **state)
+{
+    size_t capacity = 0, count = 0;
+    uint32_t *array = NULL;
+    void *room;
+
+    (void)state;
+    for (; count < 1000; count++) {
+        assert_non_null(room = pqe__grow(array, count, &capacity, sizeof *array));
+        array = room;
+        assert_true(capacity > count);
+        array[count] = (uint32_t)count;
+    }
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(array[i], i);
+    room = array;
+    assert_ptr_equal(pqe__grow(array, capacity - 1, &capacity, sizeof *array), room);
+    /* What would not fit a size_t fails and changes nothing. */
+    capacity = SIZE_MAX / 2 + 1;
+    assert_null(pqe__grow(array, capacity, &capacity, 1));
+    assert_true(capacity == SIZE_MAX / 2 + 1);
+    capacity = SIZE_MAX / 8;
+    assert_null(pqe__grow(array, capacity, &capacity, 8));
+    assert_true(capacity == SIZE_MAX / 8);
+    assert_int_equal(array[999], 999);
+    free(array);
+}
+
 int
 main(void)
 {
@@ -390,6 +422,7 @@ main(void)
         cmocka_unit_test(test_fail),
         cmocka_unit_test(test_file_io),
         cmocka_unit_test(test_short_reads),
+        cmocka_unit_test(test_grow),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
