@@ -5,8 +5,9 @@
  * One entry an operation, sealed (names do not leak from a stolen disk) and chained: each entry's digest covers the one
  * before. The vault's head takes the chain's digest whenever something is stored, removed, rotated or ruled.
  *
- *   with the operation  put, delete, rotate, policy changes, violations, uses of limited artifacts: durable together
- *   in groups           unlock, lock, reads of unlimited artifacts, failures: kept in memory, at most
+ *   with the operation  put, delete, rotate, identities made, imported or removed, policy changes, violations, uses of
+ *                       limited artifacts: durable together
+ *   in groups           unlock, lock, reads of unlimited artifacts, exports of keys, failures: kept in memory, at most
  *                       PQE_AUDIT_PENDING_MAX of them, and written when the vault is locked or closed, or the next
  *                       durable entry is; not synced. A crash loses what was in memory, a power cut also what the
  *                       operating system had not written.
@@ -43,7 +44,11 @@ typedef enum pqe_audit_op {
     PQE_AUDIT_ROTATE = 8,
     PQE_AUDIT_POLICY = 9, /**< a rule was set or cleared */
     PQE_AUDIT_CLEAR = 10, /**< the log was cleared; details name the old chain's end */
-    PQE_AUDIT_LOST = 11   /**< entries of reads were found damaged and could not be kept */
+    PQE_AUDIT_LOST = 11,  /**< entries of reads were found damaged and could not be kept */
+    PQE_AUDIT_IDENTITY_CREATE = 12,
+    PQE_AUDIT_IDENTITY_IMPORT = 13,
+    PQE_AUDIT_IDENTITY_DELETE = 14,
+    PQE_AUDIT_IDENTITY_EXPORT = 15 /**< its private key was given out */
 } pqe_audit_op;
 
 /** "unlock", "policy_violation", ...; NULL for an unknown value. Static storage. */
@@ -62,8 +67,8 @@ typedef struct pqe_audit_entry {
     bool by_application; /**< recorded by pqe_audit_record(), not by the vault */
     pqe_kind kind;       /**< 0: none or unknown */
     const char *device_id;
-    const char *artifact_id;
-    const char *name;
+    const char *artifact_id; /**< of an identity its DID */
+    const char *name;        /**< of the artifact or identity */
     const char *details;
     const char *caller;
 } pqe_audit_entry;
@@ -72,7 +77,7 @@ typedef struct pqe_audit_query {
     size_t size;           /**< sizeof(pqe_audit_query) */
     uint64_t limit;        /**< at most so many entries; 0: all */
     pqe_audit_op op;       /**< 0: any */
-    const char *artifact;  /**< name or artifact_id; NULL: any */
+    const char *artifact;  /**< name or artifact_id, or an identity's name or DID; NULL: any */
     const char *device_id; /**< NULL: any */
 } pqe_audit_query;
 

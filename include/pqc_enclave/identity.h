@@ -148,7 +148,10 @@ typedef bool (*pqe_identity_fn)(void *user, const pqe_identity *identity);
 /** Lists all, oldest first; completeness is verified against the head. The callback must not call into the same vault.
  *  Errors: PQE_E_TAMPERED, PQE_E_CANCELLED, PQE_E_LOCKED. */
 PQE_API pqe_status pqe_identity_list(pqe_vault *vault, pqe_identity_fn fn, void *user, pqe_error *err);
-/** Removes one; what it signed stays valid. If it was the default, the oldest one left becomes it. */
+/**
+ * Removes one; what it signed stays valid. If it was the default, the oldest one left becomes it. One whose stored record
+ * is damaged is removed too; a key that the backend made and keeps for it stays with the backend then.
+ */
 PQE_API pqe_status pqe_identity_delete(pqe_vault *vault, const char *did_or_name, pqe_error *err);
 /**
  * Gives the key pair out of the vault's keeping: whoever has it can sign as this device. PQE_E_UNAVAILABLE where the

@@ -21,6 +21,10 @@ static const char *const op_names[] = {
     [PQE_AUDIT_POLICY] = "policy",
     [PQE_AUDIT_CLEAR] = "clear",
     [PQE_AUDIT_LOST] = "lost",
+    [PQE_AUDIT_IDENTITY_CREATE] = "identity_create",
+    [PQE_AUDIT_IDENTITY_IMPORT] = "identity_import",
+    [PQE_AUDIT_IDENTITY_DELETE] = "identity_delete",
+    [PQE_AUDIT_IDENTITY_EXPORT] = "identity_export",
 };
 #define OPS (sizeof op_names / sizeof op_names[0])
 

@@ -126,25 +126,35 @@ pqe__event_of(pqe_audit_op op, const pqe__record *record, char id[PQE_ARTIFACT_I
 }
 
 void
+pqe__audit_note_failure(pqe_vault *vault, pqe__event *event, pqe_status status, const pqe_error *error)
+{
+    char details[320];
+    const char *why = error != NULL && error->message[0] != '\0' ? error->message : pqe_status_text(status);
+    int n = snprintf(details, sizeof details, "%s: %s", pqe_status_name(status), why);
+
+    event->success = false;
+    event->details = (pqe__text){details, n > 0 ? (size_t)n : 0};
+    pqe__audit_note(vault, event);
+    event->details = (pqe__text){0};
+}
+
+void
 pqe__audit_note_artifact(pqe_vault *vault, pqe_audit_op op, pqe_status status, const pqe__record *subject,
                          const char *name_or_id, const pqe_error *error)
 {
-    char id[PQE_ARTIFACT_ID_SIZE], details[320];
+    char id[PQE_ARTIFACT_ID_SIZE];
     pqe__event event = pqe__event_of(op, subject, id);
 
-    event.success = status == PQE_OK;
     if (subject == NULL && name_or_id != NULL) {
         if (pqe__is_artifact_id(name_or_id))
             event.artifact_id = (pqe__text){name_or_id, strlen(name_or_id)};
         else
             event.name = (pqe__text){name_or_id, strlen(name_or_id)};
     }
-    if (status != PQE_OK) {
-        const char *why = error != NULL && error->message[0] != '\0' ? error->message : pqe_status_text(status);
-        int n = snprintf(details, sizeof details, "%s: %s", pqe_status_name(status), why);
-        event.details = (pqe__text){details, n > 0 ? (size_t)n : 0};
-    }
-    pqe__audit_note(vault, &event);
+    if (status != PQE_OK)
+        pqe__audit_note_failure(vault, &event, status, error);
+    else
+        pqe__audit_note(vault, &event);
 }
 
 /* ---- writing ---- */

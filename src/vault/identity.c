@@ -132,26 +132,43 @@ pqe__identity_look_up(pqe__txn *txn, pqe__entry_kind kind, const char *text, siz
 }
 
 pqe_status
-pqe__identity_find(pqe__txn *txn, const char *did_or_name, pqe__identity_found *out, pqe_error *err)
+pqe__identity_prove(pqe__txn *txn, const char *did_or_name, pqe__entry *entry, pqe_error *err)
 {
     const char *text = did_or_name != NULL ? did_or_name : "";
     size_t len = strnlen(text, PQE_NAME_MAX + 1);
     bool is_did = pqe__did_valid(text, len), found;
-    pqe__entry entry;
     pqe_status status;
 
-    memset(out, 0, sizeof *out);
     if (did_or_name != NULL && len == 0)
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the identity's name is empty");
     status = pqe__identity_look_up(txn, is_did ? PQE__ENTRY_IDENTITY : PQE__ENTRY_IDENTITY_NAME, text, len, &found,
-                                   &entry, err);
-    if (status != PQE_OK)
+                                   entry, err);
+    if (status != PQE_OK || found)
         return status;
-    if (!found)
-        return pqe__fail(err, PQE_E_NOT_FOUND, PQE_ORIGIN_API, 0,
-                         did_or_name != NULL ? "there is no identity of that DID or name"
-                                             : "the vault has no identity yet");
-    return pqe__identity_find_entry(txn, &entry, out, err);
+    return pqe__fail(err, PQE_E_NOT_FOUND, PQE_ORIGIN_API, 0,
+                     did_or_name != NULL ? "there is no identity of that DID or name"
+                                         : "the vault has no identity yet");
+}
+
+pqe_status
+pqe__identity_find(pqe__txn *txn, const char *did_or_name, pqe__identity_found *out, pqe_error *err)
+{
+    pqe__entry entry;
+    pqe_status status = pqe__identity_prove(txn, did_or_name, &entry, err);
+
+    memset(out, 0, sizeof *out);
+    return status == PQE_OK ? pqe__identity_find_entry(txn, &entry, out, err) : status;
+}
+
+bool
+pqe__identity_as_stored(pqe__txn *txn, const pqe__entry *entry)
+{
+    pqe__identity_row row;
+    bool same = pqe__identity_row_fetch(txn->vault->store, entry->rowid, &row, NULL) == PQE_OK &&
+                memcmp(row.digest, entry->digest, PQE__DIGEST_SIZE) == 0;
+
+    pqe__identity_row_free(&row);
+    return same;
 }
 
 pqe_status

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Identities as the application sees them: create, import, get, list, delete, export, sign. */
+/* Identities as the application sees them: create, import, get, list, export, sign. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,27 +23,6 @@ describe(const pqe__identity_found *f, bool is_default, pqe_identity *out)
     out->is_native = f->identity.form == PQE__IDENTITY_NATIVE;
     memcpy(out->public_key, f->identity.public_key, f->identity.public_key_len);
     out->public_key_len = f->identity.public_key_len;
-}
-
-/* Commits a change, or gives it up where `status` is a failure. With `checkpoint`, old secrets leave the live files. */
-static pqe_status
-conclude(pqe_vault *vault, pqe__txn *txn, pqe_status status, bool checkpoint, pqe_error *err)
-{
-    bool known;
-
-    if (status == PQE_OK)
-        status = pqe__txn_write_head(txn, vault->session->keys, err);
-    if (status != PQE_OK) {
-        pqe__txn_abort(txn);
-        return status;
-    }
-    status = pqe__txn_commit(txn, &known, err);
-    if (status == PQE_OK && checkpoint) {
-        pthread_mutex_lock(&vault->db_lock);
-        pqe__store_checkpoint(vault->store);
-        pthread_mutex_unlock(&vault->db_lock);
-    }
-    return status;
 }
 
 /* ---- create and import ---- */
@@ -103,9 +82,9 @@ check_free(pqe__txn *txn, const pqe__identity *identity, const char *did, bool *
     return status;
 }
 
-/* Writes a new identity's row and entries. */
+/* Writes a new identity's row and entries, and the log's entry. */
 static pqe_status
-insert(pqe__txn *txn, const pqe__identity *identity, pqe_identity *out, pqe_error *err)
+insert(pqe__txn *txn, pqe_audit_op op, const pqe__identity *identity, pqe_identity *out, pqe_error *err)
 {
     const pqe__keys *keys = txn->vault->session->keys;
     pqe__identity_found f = {.identity = *identity};
@@ -120,6 +99,8 @@ insert(pqe__txn *txn, const pqe__identity *identity, pqe_identity *out, pqe_erro
         status = pqe__identity_row_insert(txn->vault->store, &f.row, err);
     if (status == PQE_OK)
         status = pqe__identity_enter(txn, keys, identity, f.did, &f.row, is_first, err);
+    if (status == PQE_OK)
+        status = pqe__identity_log(txn, op, identity->name, f.did, err);
     if (status == PQE_OK && out != NULL)
         describe(&f, is_first, out);
     pqe__identity_row_free(&f.row);
@@ -132,8 +113,8 @@ typedef struct key_room {
 } key_room;
 
 static pqe_status
-store_key(pqe_vault *vault, const pqe_signing_key *key, pqe__identity *identity, key_room *room, pqe_identity *out,
-          pqe_error *err)
+store_key(pqe_vault *vault, pqe_audit_op op, const pqe_signing_key *key, pqe__identity *identity, key_room *room,
+          pqe_identity *out, pqe_error *err)
 {
     pqe__txn txn;
     pqe_status status = pqe__txn_begin(vault, true, &txn, err);
@@ -145,8 +126,8 @@ store_key(pqe_vault *vault, const pqe_signing_key *key, pqe__identity *identity,
     identity->public_key_len = key->public_key->len;
     status = pqe__identity_seal_key(vault, vault->session->keys, key, identity, room->sealed, room->extra, err);
     if (status == PQE_OK)
-        status = insert(&txn, identity, out, err);
-    return conclude(vault, &txn, status, false, err);
+        status = insert(&txn, op, identity, out, err);
+    return pqe__identity_conclude(vault, &txn, status, false, err);
 }
 
 static pqe_status
@@ -167,11 +148,24 @@ make_native(pqe_vault *vault, pqe__identity *identity, key_room *room, pqe_ident
     identity->public_key = public_key.data;
     identity->public_key_len = public_key.len;
     if (status == PQE_OK) {
-        status = insert(&txn, identity, out, err);
+        status = insert(&txn, PQE_AUDIT_IDENTITY_CREATE, identity, out, err);
         if (status != PQE_OK)
             pqe__backend_identity_drop(vault->backend, vault->session->backend_key, handle.data, handle.len);
     }
-    return conclude(vault, &txn, status, false, err);
+    return pqe__identity_conclude(vault, &txn, status, false, err);
+}
+
+/* How a create or import ended: a failure is noted, without the transaction that it had. */
+static pqe_status
+ended(pqe_vault *vault, pqe_audit_op op, const pqe__identity *identity, pqe_status status, const pqe_error *inner,
+      pqe_identity *out, pqe_error *err)
+{
+    if (status == PQE_OK)
+        return PQE_OK;
+    if (out != NULL)
+        memset(out, 0, sizeof *out);
+    pqe__identity_note(vault, op, identity->name.data, NULL, status, inner);
+    return pqe__fail(err, status, inner->origin, inner->native, "%s", inner->message);
 }
 
 pqe_status
@@ -179,6 +173,7 @@ pqe_identity_create(pqe_vault *vault, const pqe_identity_opts *opts, pqe_identit
 {
     pqe__identity identity = {0};
     pqe_signing_key *key = NULL;
+    pqe_error inner = {0};
     key_room *room;
     pqe_status status = pqe__vault_usable(vault, err);
 
@@ -193,17 +188,15 @@ pqe_identity_create(pqe_vault *vault, const pqe_identity_opts *opts, pqe_identit
     if ((room = calloc(1, sizeof *room)) == NULL)
         return pqe__fail_nomem(err);
     if (pqe__backend_signs(vault->backend)) {
-        status = make_native(vault, &identity, room, out, err);
+        status = make_native(vault, &identity, room, out, &inner);
     } else {
-        status = pqe_signing_key_generate(identity.algorithm, &key, err);
+        status = pqe_signing_key_generate(identity.algorithm, &key, &inner);
         if (status == PQE_OK)
-            status = store_key(vault, key, &identity, room, out, err);
+            status = store_key(vault, PQE_AUDIT_IDENTITY_CREATE, key, &identity, room, out, &inner);
     }
     pqe_signing_key_free(&key);
     free(room);
-    if (status != PQE_OK && out != NULL)
-        memset(out, 0, sizeof *out);
-    return status;
+    return ended(vault, PQE_AUDIT_IDENTITY_CREATE, &identity, status, &inner, out, err);
 }
 
 pqe_status
@@ -211,6 +204,7 @@ pqe_identity_import(pqe_vault *vault, const pqe_signing_key *key, const pqe_iden
                     pqe_error *err)
 {
     pqe__identity identity = {0};
+    pqe_error inner = {0};
     key_room *room;
     pqe_status status = pqe__vault_usable(vault, err);
 
@@ -226,11 +220,9 @@ pqe_identity_import(pqe_vault *vault, const pqe_signing_key *key, const pqe_iden
         return status;
     if ((room = calloc(1, sizeof *room)) == NULL)
         return pqe__fail_nomem(err);
-    status = store_key(vault, key, &identity, room, out, err);
+    status = store_key(vault, PQE_AUDIT_IDENTITY_IMPORT, key, &identity, room, out, &inner);
     free(room);
-    if (status != PQE_OK && out != NULL)
-        memset(out, 0, sizeof *out);
-    return status;
+    return ended(vault, PQE_AUDIT_IDENTITY_IMPORT, &identity, status, &inner, out, err);
 }
 
 /* ---- get and list ---- */
@@ -266,9 +258,8 @@ by_row(const void *a, const void *b)
     return x->rowid < y->rowid ? -1 : x->rowid > y->rowid;
 }
 
-/* All identities' entries, oldest first. */
-static pqe_status
-collect_all(pqe__txn *txn, pqe__entry_list *list, pqe_error *err)
+pqe_status
+pqe__identities_collect(pqe__txn *txn, pqe__entry_list *list, pqe_error *err)
 {
     pqe_status status;
 
@@ -312,82 +303,11 @@ pqe_identity_list(pqe_vault *vault, pqe_identity_fn fn, void *user, pqe_error *e
         return bad_argument(err, "there is no callback");
     if ((status = pqe__txn_begin(vault, false, &txn, err)) != PQE_OK)
         return status;
-    status = collect_all(&txn, &list, err);
+    status = pqe__identities_collect(&txn, &list, err);
     for (size_t i = 0; i < list.count && status == PQE_OK; i++)
         status = list_one(&txn, &list.entries[i], fn, user, err);
     free(list.entries);
     pqe__txn_abort(&txn);
-    return status;
-}
-
-/* ---- delete ---- */
-
-static pqe_status
-remove_entry(pqe__txn *txn, pqe__entry_kind kind, const char *text, size_t len, pqe_error *err)
-{
-    uint8_t tag[PQE__TAG_KEY_SIZE];
-    pqe_status status = pqe__tag_of(txn->vault->session->keys, kind, text, len, tag, err);
-
-    return status == PQE_OK ? pqe__tree_remove(txn->vault->store, txn->head.index_root, tag, err) : status;
-}
-
-/* The oldest identity that is left, if any, becomes the default one. */
-static pqe_status
-choose_default(pqe__txn *txn, pqe_error *err)
-{
-    pqe__entry_list list;
-    pqe__entry entry;
-    pqe_status status = collect_all(txn, &list, err);
-
-    if (status == PQE_OK && list.count == 0)
-        status = remove_entry(txn, PQE__ENTRY_IDENTITY_NAME, "", 0, err);
-    else if (status == PQE_OK) {
-        entry = list.entries[0];
-        entry.kind = PQE__ENTRY_IDENTITY_NAME;
-        status = pqe__tag_of(txn->vault->session->keys, entry.kind, "", 0, entry.tag, err);
-        if (status == PQE_OK)
-            status = pqe__tree_set(txn->vault->store, txn->head.index_root, &entry, err);
-    }
-    free(list.entries);
-    return status;
-}
-
-static pqe_status
-remove_identity(pqe__txn *txn, const pqe__identity_found *f, pqe_error *err)
-{
-    bool is_default = false;
-    pqe_status status = pqe__identity_is_default(txn, f, &is_default, err);
-
-    if (status == PQE_OK)
-        status = remove_entry(txn, PQE__ENTRY_IDENTITY, f->did, strlen(f->did), err);
-    if (status == PQE_OK && f->identity.name.len != 0)
-        status = remove_entry(txn, PQE__ENTRY_IDENTITY_NAME, f->identity.name.data, f->identity.name.len, err);
-    if (status == PQE_OK)
-        status = pqe__identity_row_delete(txn->vault->store, f->row.rowid, err);
-    return status == PQE_OK && is_default ? choose_default(txn, err) : status;
-}
-
-pqe_status
-pqe_identity_delete(pqe_vault *vault, const char *did_or_name, pqe_error *err)
-{
-    pqe__identity_found f;
-    pqe__txn txn;
-    pqe_status status;
-
-    if (did_or_name == NULL)
-        return bad_argument(err, "no identity is named");
-    if ((status = pqe__txn_begin(vault, true, &txn, err)) != PQE_OK)
-        return status;
-    status = pqe__identity_find(&txn, did_or_name, &f, err);
-    if (status == PQE_OK)
-        status = remove_identity(&txn, &f, err);
-    status = conclude(vault, &txn, status, true, err);
-    if (status == PQE_OK && f.identity.form == PQE__IDENTITY_NATIVE && pqe__session_enter(vault, NULL) == PQE_OK) {
-        pqe__backend_identity_drop(vault->backend, vault->session->backend_key, f.identity.sealed,
-                                   f.identity.sealed_len);
-        pqe__session_leave(vault);
-    }
-    pqe__identity_found_free(&f);
     return status;
 }
 
@@ -397,6 +317,7 @@ pqe_status
 pqe_identity_export_private(pqe_vault *vault, const char *did_or_name, pqe_signing_key **out, pqe_error *err)
 {
     pqe__identity_found f;
+    pqe_error inner = {0};
     pqe__txn txn;
     pqe_status status;
 
@@ -405,12 +326,13 @@ pqe_identity_export_private(pqe_vault *vault, const char *did_or_name, pqe_signi
     *out = NULL;
     if ((status = pqe__txn_begin(vault, false, &txn, err)) != PQE_OK)
         return status;
-    status = pqe__identity_find(&txn, did_or_name, &f, err);
+    status = pqe__identity_find(&txn, did_or_name, &f, &inner);
     if (status == PQE_OK)
-        status = pqe__identity_open_key(&txn, &f, out, err);
-    pqe__identity_found_free(&f);
+        status = pqe__identity_open_key(&txn, &f, out, &inner);
     pqe__txn_abort(&txn);
-    return status;
+    pqe__identity_note(vault, PQE_AUDIT_IDENTITY_EXPORT, did_or_name, &f, status, &inner);
+    pqe__identity_found_free(&f);
+    return status == PQE_OK ? PQE_OK : pqe__fail(err, status, inner.origin, inner.native, "%s", inner.message);
 }
 
 #define OWN_CONTEXT "pqc-enclave"

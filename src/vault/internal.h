@@ -272,6 +272,18 @@ pqe_status pqe__row_enter(pqe__txn *txn, const pqe__keys *keys, const pqe__recor
  *  session's, its next put makes another. */
 pqe_status pqe__secret_release(pqe__txn *txn, const uint8_t key_id[PQE__ID_SIZE], size_t rows, pqe_error *err);
 
+/* ---- collect.c ---- */
+
+typedef struct pqe__entry_list {
+    pqe__entry_kind kind;
+    pqe__entry *entries; /* to be freed */
+    size_t count, capacity;
+} pqe__entry_list;
+
+/** Collects all entries of list->kind, the tree's completeness proved: before any is changed, for a statement that is
+ *  being stepped must not see its table change. */
+pqe_status pqe__entries_collect(pqe__txn *txn, pqe__entry_list *list, pqe_error *err);
+
 /* ---- identity.c ---- */
 
 /** An identity's row with its record opened. */
@@ -286,6 +298,10 @@ typedef struct pqe__identity_found {
 void pqe__identity_found_free(pqe__identity_found *found);
 /** By DID or name; NULL is the default one. PQE_E_NOT_FOUND only after the index proved it. */
 pqe_status pqe__identity_find(pqe__txn *txn, const char *did_or_name, pqe__identity_found *out, pqe_error *err);
+/** The entry that stands for it, proved. */
+pqe_status pqe__identity_prove(pqe__txn *txn, const char *did_or_name, pqe__entry *entry, pqe_error *err);
+/** Is the row what the entry says? Where it cannot be read it is not. */
+bool pqe__identity_as_stored(pqe__txn *txn, const pqe__entry *entry);
 /** The identity an entry stands for, its row proved by the entry. */
 pqe_status pqe__identity_find_entry(pqe__txn *txn, const pqe__entry *entry, pqe__identity_found *out, pqe_error *err);
 /** Looks an entry up by DID (PQE__ENTRY_IDENTITY) or name (PQE__ENTRY_IDENTITY_NAME). */
@@ -310,6 +326,22 @@ pqe_status pqe__identity_open_key(pqe__txn *txn, const pqe__identity_found *foun
 pqe_status pqe__identity_sign(pqe__txn *txn, const pqe__identity_found *found, const void *message, size_t message_len,
                               const void *context, size_t context_len, uint8_t *signature, pqe_error *err);
 
+/* ---- identity_api.c ---- */
+
+/** All identities' entries, oldest first; list->entries is to be freed. */
+pqe_status pqe__identities_collect(pqe__txn *txn, pqe__entry_list *list, pqe_error *err);
+
+/* ---- identity_delete.c ---- */
+
+/** Logs a change in the transaction that makes it. */
+pqe_status pqe__identity_log(pqe__txn *txn, pqe_audit_op op, pqe__text name, const char *did, pqe_error *err);
+/** Notes how an operation ended, of which nothing is logged in a transaction. `did_or_name` is what was asked for, `found`
+ *  what that is; either may be NULL. db_lock is not held. */
+void pqe__identity_note(pqe_vault *vault, pqe_audit_op op, const char *did_or_name, const pqe__identity_found *found,
+                        pqe_status status, const pqe_error *error);
+/** Commits a change, or gives it up where `status` is a failure. With `checkpoint`, old secrets leave the live files. */
+pqe_status pqe__identity_conclude(pqe_vault *vault, pqe__txn *txn, pqe_status status, bool checkpoint, pqe_error *err);
+
 /* ---- identity_renew.c ---- */
 
 /** All identities, sealed anew for a rotation. Rows are written, entries are not yet. */
@@ -319,18 +351,6 @@ pqe_status pqe__identities_renew(pqe__txn *txn, const pqe__keys *fresh, pqe__ren
 pqe_status pqe__identities_enter(pqe__txn *txn, const pqe__keys *fresh, const pqe__renewed_identities *all,
                                  pqe_error *err);
 void pqe__renewed_identities_free(pqe__renewed_identities **all);
-
-/* ---- collect.c ---- */
-
-typedef struct pqe__entry_list {
-    pqe__entry_kind kind;
-    pqe__entry *entries; /* to be freed */
-    size_t count, capacity;
-} pqe__entry_list;
-
-/** Collects all entries of list->kind, the tree's completeness proved: before any is changed, for a statement that is
- *  being stepped must not see its table change. */
-pqe_status pqe__entries_collect(pqe__txn *txn, pqe__entry_list *list, pqe_error *err);
 
 /* ---- delete.c ---- */
 
@@ -458,6 +478,8 @@ void pqe__audit_note(pqe_vault *vault, const pqe__event *event);
 /** The same for the usual case. `subject` may be NULL. */
 void pqe__audit_note_artifact(pqe_vault *vault, pqe_audit_op op, pqe_status status, const pqe__record *subject,
                               const char *name_or_id, const pqe_error *error);
+/** The same for what failed: completes the event with that. */
+void pqe__audit_note_failure(pqe_vault *vault, pqe__event *event, pqe_status status, const pqe_error *error);
 /** An event about an artifact. `id` has room for its text. */
 pqe__event pqe__event_of(pqe_audit_op op, const pqe__record *record, char id[PQE_ARTIFACT_ID_SIZE]);
 /** Fills in time, salt and caller, and encodes. */

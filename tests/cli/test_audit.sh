@@ -88,6 +88,22 @@ json "$out" 'j["checkpoint_signed"] and j["signed_checkpoints"]'
 ok identity rm log
 want 5 audit --against signed
 
+# What is done with identities is logged.
+ok identity create --name agent --json
+did=$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["did"])' "$out")
+want 1 identity create --name agent
+run identity export agent --private -o agent.pem
+ok identity rm agent
+ok identity import agent.pem --name again
+ok audit --artifact "$did" --json
+json "$out" '[(e["operation"], e["artifact_name"], e["success"]) for e in j["entries"]] == [("identity_import", "again", True), ("identity_delete", "agent", True), ("identity_export", "agent", True), ("identity_create", "agent", True)]'
+ok audit --operation identity_create --artifact agent
+says 'PQE_E_EXISTS'
+ok audit --limit 1 --operation identity_delete
+says '  identity_delete   ok      agent'
+ok audit --verify
+ok identity rm again
+
 # The old copy of the vault is told by a checkpoint from later.
 cp -a "$vault" "$work/old"
 put token again

@@ -58,6 +58,24 @@ ok rm big
 ok verify
 restore
 
+# A damaged identity can be removed, and made anew.
+ok identity create --name signer
+ok identity create --name other
+sql "UPDATE identity SET bytes = zeroblob(100) WHERE id = 1"
+want 5 identity show signer
+want 5 identity list
+want 5 verify
+ok identity rm signer
+ok verify
+ok identity list
+says other
+says_not signer
+ok audit --operation identity_delete
+says 'its record was damaged'
+ok identity create --name signer
+ok verify
+restore
+
 # What keeps verify from looking is not damage.
 status=0
 (ulimit -n 13 && exec "$PQC_ENCLAVE" verify) >"$out" 2>"$err" || status=$?

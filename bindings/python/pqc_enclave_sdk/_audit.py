@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 class EnclaveAuditEntry:
     """One event.
 
-    ``operation`` is unlock, lock, put, get, delete, policy_violation or attest, in a vault also rotate, policy,
-    clear or lost; ``timestamp`` ISO 8601; ``caller`` the bundle id that the caller gave, in a vault's own log.
+    ``operation`` is unlock, lock, put, get, delete, policy_violation, attest or identity_create, identity_import,
+    identity_delete, identity_export (``artifact_id`` is the DID then), in a vault also rotate, policy, clear or lost;
+    ``timestamp`` ISO 8601; ``caller`` the bundle id that the caller gave, in a vault's own log.
     """
 
     timestamp: str
@@ -202,5 +203,6 @@ class EnclaveAuditLog:
 
 
 _OPERATIONS = frozenset({
-    "unlock", "lock", "put", "get", "delete", "attest", "policy_violation", "rotate", "policy", "clear", "lost"
+    "unlock", "lock", "put", "get", "delete", "attest", "policy_violation", "rotate", "policy", "clear", "lost",
+    "identity_create", "identity_import", "identity_delete", "identity_export",
 })

@@ -36,7 +36,9 @@ class IdentityMethods:
         where the name is taken, `InvalidArgumentError` for ML-DSA-44 and bad names.
         """
         native = self._store.session(self._holder)
-        return vault_identity(native.identity_create(_name(name), SignatureAlgorithm(algorithm).value))
+        made = vault_identity(native.identity_create(_name(name), SignatureAlgorithm(algorithm).value))
+        self._log_identity("identity_create", made.did, made.name)
+        return made
 
     def import_identity(self, key: SigningKeypair | AgentIdentity, name: str | None = None) -> VaultIdentity:
         """Keeps a copy of a key pair in the vault, under its own name if it is an `AgentIdentity` and none is given."""
@@ -45,7 +47,9 @@ class IdentityMethods:
             key = key.signing_keypair
         if not isinstance(key, SigningKeypair):
             raise TypeError("key must be a SigningKeypair or an AgentIdentity")
-        return vault_identity(self._store.session(self._holder).identity_import(key._native, _name(name)))
+        made = vault_identity(self._store.session(self._holder).identity_import(key._native, _name(name)))
+        self._log_identity("identity_import", made.did, made.name)
+        return made
 
     def identity(self, did_or_name: str | None = None) -> VaultIdentity:
         """One of them; None: the default. `UnknownArtifactError` if there is none, which the vault's index proves."""
@@ -56,8 +60,12 @@ class IdentityMethods:
         return [vault_identity(fields) for fields in self._store.session(self._holder).identity_list()]
 
     def delete_identity(self, did_or_name: str) -> None:
-        """Removes one; what it signed stays valid. If it was the default, the oldest one left becomes it."""
+        """Removes one, also a damaged one; what it signed stays valid.
+
+        If it was the default, the oldest one left becomes it.
+        """
         self._store.session(self._holder).identity_delete(check_text("did_or_name", did_or_name))
+        self._log_identity("identity_delete", *_did_and_name(did_or_name))
 
     def export_identity(self, did_or_name: str | None = None) -> SigningKeypair:
         """Gives the key pair out of the vault's keeping: whoever has it can sign as this device.
@@ -65,7 +73,9 @@ class IdentityMethods:
         `BackendError` with `Status.UNAVAILABLE` where the backend made the key and keeps it.
         """
         native = self._store.session(self._holder).identity_export(_name(did_or_name))
-        return SigningKeypair._of_native(native)
+        key = SigningKeypair._of_native(native)
+        self._log_identity("identity_export", key.did, _did_and_name(did_or_name)[1])
+        return key
 
     def sign(self, message: Buffer, context: Buffer, identity: str | None = None) -> bytes:
         """Signs with an identity of the vault (DID or name; None: the default). `verify` takes the same ``context``.
@@ -121,6 +131,10 @@ class IdentityMethods:
             self._attest(name_or_id, identity, 1, None, 0, device_model, enclave_vendor, trust_record)
         )
 
+    def _log_identity(self, operation: str, did: str, name: str) -> None:
+        if not self.audit.is_attached:  # else the vault has done it
+            self.audit._log(operation, self._device_id, artifact_id=did, artifact_name=name)
+
     def _attest(
         self,
         name_or_id: str,
@@ -144,6 +158,13 @@ class IdentityMethods:
         said = made.fields()
         self.audit.log_attest(self._device_id, said["artifact_id"], f"signer={said['signer_did']}")
         return made
+
+
+def _did_and_name(did_or_name: str | None) -> tuple[str, str]:
+    """What it is, and nothing for the other."""
+    if did_or_name is None:
+        return "", ""
+    return (did_or_name, "") if did_or_name.startswith("did:pqaid:") else ("", did_or_name)
 
 
 def _name(name: str | None) -> str | None:

@@ -333,6 +333,14 @@ def test_vault_identities(vault):
     assert caught.value.code is Status.EXISTS
     with pytest.raises(TypeError):
         vault.import_identity(exported.private_key)
+    logged = [e for e in vault.audit.entries() if e.operation.startswith("identity_") and e.success]
+    assert [(e.operation, e.artifact_name) for e in reversed(logged)] == [
+        ("identity_create", "first"), ("identity_create", ""), ("identity_export", "first"),
+        ("identity_delete", "first"), ("identity_import", "agent"),
+    ]
+    assert [e.artifact_id for e in logged if e.operation != "identity_delete"] == [
+        first.did, first.did, second.did, first.did
+    ]
 
 
 def test_vault_signs(vault):
