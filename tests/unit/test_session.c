@@ -9,114 +9,16 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <dirent.h>
-#include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "backend/file/passphrase.h"
+#include "unit/session_support.h"
 #include "unit/support.h"
 #include "vault/internal.h"
 
-#define MS 1000000u
 #define TEN_YEARS ((time_t)10 * 365 * 86400)
-#define LATE_MS 4000u /* how late the watcher may be on a busy machine */
-
-/* ---- clocks ---- */
-
-static _Atomic time_t clock_shift; /* added to what the wall clock says */
-
-time_t __real_time(time_t *out);
-time_t __wrap_time(time_t *out);
-int __real_clock_gettime(clockid_t id, struct timespec *out);
-int __wrap_clock_gettime(clockid_t id, struct timespec *out);
-
-time_t
-__wrap_time(time_t *out)
-{
-    time_t now = __real_time(NULL) + clock_shift;
-
-    if (out != NULL)
-        *out = now;
-    return now;
-}
-
-/* As clock_settime() would: other clocks are not affected. */
-int
-__wrap_clock_gettime(clockid_t id, struct timespec *out)
-{
-    int rc = __real_clock_gettime(id, out);
-
-    if (rc == 0 && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE || id == CLOCK_TAI))
-        out->tv_sec += clock_shift;
-    return rc;
-}
-
-static uint64_t
-now_ms(void)
-{
-    return pqe__boottime_ns() / MS;
-}
-
-static void
-sleep_ms(unsigned ms)
-{
-    struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * (long)MS};
-
-    while (nanosleep(&left, &left) != 0 && errno == EINTR)
-        ;
-}
-
-/* ---- looking without touching ---- */
-
-/* Unlike every public call this does not end a session that has expired. */
-static bool
-is_gone(pqe_vault *v)
-{
-    bool gone;
-
-    pthread_rwlock_rdlock(&v->key_lock);
-    gone = v->session == NULL;
-    pthread_rwlock_unlock(&v->key_lock);
-    return gone;
-}
-
-/* Waits until the session has gone by itself; returns when that was. */
-static uint64_t
-wait_until_gone(pqe_vault *v)
-{
-    uint64_t deadline = now_ms() + 60000;
-
-    while (!is_gone(v)) {
-        if (now_ms() > deadline)
-            fail_msg("the session does not end");
-        sleep_ms(2);
-    }
-    return now_ms();
-}
-
-/* Locked memory stays mapped after it was freed. */
-static bool
-is_wiped(const void *p, size_t len)
-{
-    const uint8_t *bytes = p;
-    uint8_t any = 0;
-
-    for (size_t i = 0; i < len; i++)
-        any |= bytes[i];
-    return any == 0;
-}
-
-static void
-assert_in_time(uint64_t began, uint64_t ended, uint32_t ttl)
-{
-    assert_true(ended - began >= (uint64_t)ttl * 1000);
-    assert_true(ended - began < (uint64_t)ttl * 1000 + LATE_MS);
-}
 
 /* ---- how long ---- */
 
@@ -386,182 +288,6 @@ test_unlock_errors(void **state)
     scratch_remove(other);
 }
 
-/* ---- a person who takes her time ---- */
-
-struct person {
-    pqe_vault *vault;
-    atomic_bool asked, answers;
-    pqe_status status;
-};
-
-static pqe_status
-answer(void *user, pqe_passphrase_purpose purpose, char *buf, size_t capacity, size_t *len)
-{
-    struct person *p = user;
-
-    (void)purpose;
-    (void)capacity;
-    p->asked = true;
-    while (!p->answers)
-        sleep_ms(2);
-    memcpy(buf, "correct horse", 13);
-    *len = 13;
-    return PQE_OK;
-}
-
-static void *
-unlock_again(void *arg)
-{
-    struct person *p = arg;
-
-    p->status = pqe_vault_unlock(p->vault, 0, NULL);
-    return NULL;
-}
-
-static void *
-change_passphrase(void *arg)
-{
-    struct person *p = arg;
-
-    p->status = pqe_vault_change_passphrase(p->vault, NULL);
-    return NULL;
-}
-
-/* A vault with a passphrase, unlocked for `ttl` seconds, and a call under way that waits for an answer. */
-static pqe_vault *
-start_asking(const char *dir, struct person *person, uint32_t ttl, void *(*call)(void *), pqe_backend **backend,
-             pthread_t *thread)
-{
-    const pqe__argon2_params cheap = {.memory_kib = PQE__ARGON2_MEMORY_MIN, .passes = 2, .lanes = 1};
-    pqe_backend_opts bo = {.size = sizeof bo, .passphrase = answer, .user = person};
-
-    assert_true(pqe__passphrase_set_params(&cheap));
-    person->answers = true;
-    assert_pqe_ok(pqe_backend_open("file:passphrase", &bo, backend, err));
-    person->vault = vault_create(scratch_path(dir, "vault"), *backend);
-    assert_pqe_ok(pqe_vault_unlock(person->vault, ttl, err));
-    person->asked = person->answers = false;
-    assert_int_equal(pthread_create(thread, NULL, call, person), 0);
-    while (!person->asked)
-        sleep_ms(1);
-    return person->vault;
-}
-
-static void
-answer_at_last(struct person *person, pqe_backend **backend, pthread_t thread)
-{
-    person->answers = true;
-    pthread_join(thread, NULL);
-    assert_int_equal(person->status, PQE_OK);
-    assert_true(pqe_vault_is_unlocked(person->vault));
-    pqe__passphrase_set_params(NULL);
-    pqe_vault_close(&person->vault);
-    pqe_backend_close(backend);
-}
-
-/* While somebody is asked for the passphrase, sessions end on time all the same: that vault's and others'; and no call
- * waits for the answer that has no need of it. */
-static void
-test_expiry_while_a_person_is_asked(void **state)
-{
-    struct person person = {0};
-    char *dir = scratch_make();
-    pqe_backend *asking = NULL, *b = backend_memory();
-    pqe_vault *v, *other = vault_create(NULL, b);
-    const pqe__secrets *secret;
-    pthread_t thread;
-    uint64_t began;
-
-    (void)state;
-    v = start_asking(dir, &person, 1, unlock_again, &asking, &thread);
-    began = now_ms();
-    assert_pqe_ok(pqe_vault_unlock(other, 2, err));
-    secret = v->session->keys->secret;
-    while (pqe_vault_is_unlocked(v)) /* without a pause: so that a call may notice before the watcher does */
-        ;
-    assert_false(pqe_vault_is_unlocked(v));
-    assert_true(now_ms() - began < 1000 + LATE_MS);
-    assert_true(is_gone(v));
-    assert_true(is_wiped(secret, sizeof *secret));
-    assert_in_time(began, wait_until_gone(other), 2);
-    answer_at_last(&person, &asking, thread);
-    pqe_vault_close(&other);
-    pqe_backend_close(&b);
-    scratch_remove(dir);
-}
-
-static void
-test_lock_while_a_person_is_asked(void **state)
-{
-    struct person person = {0};
-    char *dir = scratch_make();
-    pqe_backend *asking = NULL;
-    const pqe__secrets *secret;
-    const uint8_t *backend_key;
-    pthread_t thread;
-    pqe_vault *v;
-    uint64_t began;
-
-    (void)state;
-    v = start_asking(dir, &person, 1000, unlock_again, &asking, &thread);
-    secret = v->session->keys->secret;
-    backend_key = v->session->backend_key;
-    began = now_ms();
-    pqe_vault_lock(v);
-    assert_true(is_gone(v));
-    assert_false(pqe_vault_is_unlocked(v));
-    assert_true(is_wiped(secret, sizeof *secret));
-    assert_true(now_ms() - began < LATE_MS);
-    person.answers = true; /* the backend can be told now to wipe its key of the session that was ended */
-    pthread_join(thread, NULL);
-    pqe_vault_lock(v);
-    for (began = now_ms(); !is_wiped(backend_key, 32) && now_ms() - began < LATE_MS;)
-        sleep_ms(5);
-    assert_true(is_wiped(backend_key, 32));
-    assert_int_equal(pthread_create(&thread, NULL, unlock_again, &person), 0);
-    answer_at_last(&person, &asking, thread);
-    scratch_remove(dir);
-}
-
-/* Nor does a session last, or a call wait, because a new passphrase is being thought about. */
-static void
-test_expiry_while_a_new_one_is_asked(void **state)
-{
-    struct person person = {0};
-    char *dir = scratch_make();
-    pqe_backend *asking = NULL;
-    const pqe__secrets *secret;
-    const uint8_t *backend_key;
-    pthread_t thread;
-    uint64_t began = now_ms();
-    pqe_vault *v = start_asking(dir, &person, 1, change_passphrase, &asking, &thread);
-
-    (void)state;
-    secret = v->session->keys->secret;
-    backend_key = v->session->backend_key;
-    while (pqe_vault_is_unlocked(v))
-        ;
-    assert_true(now_ms() - began < 1000 + LATE_MS);
-    assert_true(is_gone(v));
-    assert_true(is_wiped(secret, sizeof *secret));
-    began = now_ms();
-    pqe_vault_lock(v);
-    assert_int_equal(get_status(v, "a"), PQE_E_LOCKED);
-    assert_true(now_ms() - began < LATE_MS);
-    assert_false(is_wiped(backend_key, 32)); /* in use */
-    person.answers = true;
-    pthread_join(thread, NULL);
-    assert_int_equal(person.status, PQE_E_LOCKED);
-    for (began = now_ms(); !is_wiped(backend_key, 32) && now_ms() - began < LATE_MS;)
-        sleep_ms(5);
-    assert_true(is_wiped(backend_key, 32));
-    assert_pqe_ok(pqe_vault_unlock(v, 0, err));
-    pqe__passphrase_set_params(NULL);
-    pqe_vault_close(&v);
-    pqe_backend_close(&asking);
-    scratch_remove(dir);
-}
-
 /* ---- by which clock ---- */
 
 static void
@@ -646,9 +372,6 @@ main(void)
         cmocka_unit_test(test_many_vaults),
         cmocka_unit_test(test_close_while_unlocked),
         cmocka_unit_test(test_unlock_errors),
-        cmocka_unit_test(test_expiry_while_a_person_is_asked),
-        cmocka_unit_test(test_lock_while_a_person_is_asked),
-        cmocka_unit_test(test_expiry_while_a_new_one_is_asked),
         cmocka_unit_test(test_clock_is_set),
         cmocka_unit_test(test_timer_clock),
     };
