@@ -7,7 +7,8 @@
  * tampering, or another result. Then the same operation succeeds in the same session, and the vault verifies.
  *
  * The linker puts the __wrap_ functions below in the place of what the library calls; SQLite and libcrypto get theirs
- * through their own interfaces. Short form: some requests of each operation. PQE_BEDS=1: all.
+ * through their own interfaces. Short form: some requests of each operation. PQE_BEDS=1: more, other ones
+ * at each run.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -22,13 +23,16 @@
 #include <unistd.h>
 
 #include <pqc_enclave/attest.h>
+#include <pqc_enclave/audit.h>
 
 #include "crypto/crypto.h"
 #include "fault/common.h"
 #include "unit/support.h"
 #include "util/secmem.h"
 
-#define SHORT_POINTS (sanitized() ? 8u : 25u) /* of each operation and kind of request */
+/* Of each operation and kind of request; where there are more, every nth, others at each run. */
+#define SHORT_POINTS (sanitized() ? 8u : 25u)
+#define LONG_POINTS 100u
 
 /* ---- requests that fail ---- */
 
@@ -746,14 +750,25 @@ try_point(const operation *op, kind k, unsigned at, bool sticky, unsigned *error
     return true;
 }
 
+/* A rekey seals every entry of the audit log anew and a verification opens each: what has gathered there would make them
+   longer with every request that is tried. */
+#define CLEAR_EVERY 32u
+
+static void
+clear_log(void)
+{
+    must(pqe_audit_clear(world.p.vault, err));
+}
+
 static void
 try_operation(const operation *op, kind k, uint64_t *seed)
 {
     double start = seconds_now();
-    unsigned total = 0, step, tried = 0, errors = 0;
+    unsigned total = 0, points = long_form() ? LONG_POINTS : SHORT_POINTS, step, tried = 0, errors = 0;
     pqe_error err = {0};
     pqe_status status;
 
+    clear_log();
     for (int i = 0; i < 2; i++) { /* the first makes what is made once a session */
         op->prepare();
         status = run_with_fault(op, k, UINT_MAX, false, &err);
@@ -762,10 +777,11 @@ try_operation(const operation *op, kind k, uint64_t *seed)
             die("%s, unharmed: %s: %s", op->name, pqe_status_name(status), err.message);
         op->undo();
     }
-    step = long_form() || total <= SHORT_POINTS ? 1 : total / SHORT_POINTS;
+    step = total <= points ? 1 : total / points;
     for (int sticky = 0; sticky < 2; sticky++)
         for (unsigned at = draw(seed, step); try_point(op, k, at, sticky == 1, &errors); at += step)
-            tried++;
+            if (++tried % CLEAR_EVERY == 0)
+                clear_log();
     printf("%-16s %5u requests (%s), tried %5u: %5u errors, %4u without effect; %.1f s\n", op->name, total,
            kind_names[k], tried, errors, tried - errors, seconds_now() - start);
     fflush(stdout);
