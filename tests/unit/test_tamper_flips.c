@@ -220,7 +220,7 @@ test_write_ahead_log(void **state)
     j.index.data = file_read(scratch_path(the_bed.wal, "index.db"), &j.index.len);
     j.wal.data = file_read(scratch_path(the_bed.wal, "index.db-wal"), &j.wal.len);
     assert_true(j.wal.len > 10 * PAGE);
-    wanted = choose_bytes(&j.wal, 397, 7);
+    wanted = choose_bytes(&j.wal, 397, 13);
     memset(wanted, 1, 32); /* the log's header, and the header of the first frame */
     memset(wanted + 32, 1, 24);
     j.wanted = wanted;
@@ -243,7 +243,7 @@ test_index_below_a_log(void **state)
     (void)state;
     j.index.data = file_read(scratch_path(the_bed.wal, "index.db"), &j.index.len);
     j.wal.data = file_read(scratch_path(the_bed.wal, "index.db-wal"), &j.wal.len);
-    wanted = choose_bytes(&j.index, 199, 7);
+    wanted = choose_bytes(&j.index, 199, 13);
     j.wanted = wanted;
     run_job(&j, &sum);
     print_message("index.db below index.db-wal: %u flips, %u noticed\n", sum.probes, sum.noticed);
@@ -288,7 +288,7 @@ test_body_bytes(void **state)
 {
     const bed_item *it = &the_bed.items[ITEM_FILE_A];
     pqe_backend *backend = bed_backend(&the_bed);
-    size_t len, stride = bed_long_form() ? 7 : 601;
+    size_t len, stride = bed_long_form() ? 13 : 601;
     uint8_t *body;
     const char *path;
     pqe_vault *v;
