@@ -15,9 +15,9 @@ pqe__grow(void *array, size_t count, size_t *capacity, size_t size)
 
     if (count < *capacity)
         return array;
-    if (*capacity > SIZE_MAX / 2)
+    if (*capacity > SIZE_MAX / 2 || wanted > SIZE_MAX / size)
         return NULL;
-    if ((grown = reallocarray(array, wanted, size)) != NULL) /* which checks the product */
+    if ((grown = realloc(array, wanted * size)) != NULL)
         *capacity = wanted;
     return grown;
 }
