@@ -220,7 +220,9 @@ PQE_API void pqe_vault_close(pqe_vault **vault);
  * The session ends at pqe_vault_lock() or after `ttl_seconds` of CLOCK_BOOTTIME (suspend counts, setting the clock
  * does not); keys are then wiped by a watcher thread, not only refused. ttl_seconds 0: PQE_DEFAULT_TTL_SECONDS.
  * Already unlocked: the running session ends and a new one starts.
- * Errors: PQE_E_DENIED (wrong passphrase or key), PQE_E_TAMPERED, PQE_E_DECRYPTION, PQE_E_BACKEND, PQE_E_NOMEM.
+ * Where the backend counts the vault's changes an older copy of its directory is refused: PQE_E_ROLLBACK. The legitimate
+ * restore from a backup is pqe_recovery_accept_rollback() (recovery.h).
+ * Errors: PQE_E_DENIED (wrong passphrase or key), PQE_E_ROLLBACK, PQE_E_TAMPERED, PQE_E_DECRYPTION, PQE_E_BACKEND, PQE_E_NOMEM.
  */
 PQE_API pqe_status pqe_vault_unlock(pqe_vault *vault, uint32_t ttl_seconds, pqe_error *err);
 
@@ -233,6 +235,13 @@ PQE_API bool pqe_vault_is_unlocked(pqe_vault *vault);
 /** Seconds left in the session, 0 when locked. */
 PQE_API uint32_t pqe_vault_ttl(pqe_vault *vault);
 
+/** Is an older copy of the vault's directory noticed? */
+typedef enum pqe_rollback_detection {
+    PQE_ROLLBACK_UNKNOWN = 0, /**< the backend has counters; whether this vault has one shows when it is unlocked */
+    PQE_ROLLBACK_NOT_DETECTED = 1, /**< no: nothing outside the directory counts its changes */
+    PQE_ROLLBACK_DETECTED = 2      /**< yes: a counter of the device does, unlock refuses with PQE_E_ROLLBACK */
+} pqe_rollback_detection;
+
 /** What can be read of a vault without any key. Nothing of it is authenticated before unlock. */
 typedef struct pqe_vault_info {
     char vault_id[33];       /**< 32 lower-case hex digits */
@@ -242,7 +251,8 @@ typedef struct pqe_vault_info {
     uint32_t format_version; /**< 1 */
     uint64_t generation;     /**< grows by one with every committed change */
     uint64_t artifact_count;
-    bool read_only; /**< this handle cannot write (pqe_vault_get_info() only) */
+    bool read_only;                  /**< this handle cannot write (pqe_vault_get_info() only) */
+    pqe_rollback_detection rollback; /**< known for certain while the vault is unlocked */
 } pqe_vault_info;
 
 /** Reads the facts above from a vault's directory without opening it. Errors as pqe_vault_open(). */

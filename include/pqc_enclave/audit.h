@@ -48,7 +48,8 @@ typedef enum pqe_audit_op {
     PQE_AUDIT_IDENTITY_CREATE = 12,
     PQE_AUDIT_IDENTITY_IMPORT = 13,
     PQE_AUDIT_IDENTITY_DELETE = 14,
-    PQE_AUDIT_IDENTITY_EXPORT = 15 /**< its private key was given out */
+    PQE_AUDIT_IDENTITY_EXPORT = 15, /**< its private key was given out */
+    PQE_AUDIT_RECOVERY = 16         /**< an older copy of the vault was accepted */
 } pqe_audit_op;
 
 /** "unlock", "policy_violation", ...; NULL for an unknown value. Static storage. */

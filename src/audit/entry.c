@@ -25,6 +25,7 @@ static const char *const op_names[] = {
     [PQE_AUDIT_IDENTITY_IMPORT] = "identity_import",
     [PQE_AUDIT_IDENTITY_DELETE] = "identity_delete",
     [PQE_AUDIT_IDENTITY_EXPORT] = "identity_export",
+    [PQE_AUDIT_RECOVERY] = "recovery",
 };
 #define OPS (sizeof op_names / sizeof op_names[0])
 

@@ -68,10 +68,27 @@ typedef struct pqe__head_private {
     uint8_t policy[PQE__DIGEST_SIZE]; /* SHA-256 of the policy as it is stored */
     pqe__audit_head audit;
     uint8_t hash_default[PQE_KIND_OTHER + 1]; /* by kind: a pqe__hash_algorithm, or 0 for SHA3-256 */
+    bool has_counter;
+    uint64_t counter; /* value of the device's counter once this head is acknowledged */
 } pqe__head_private;
 
 pqe_status pqe__head_encode_private(const pqe__head_private *priv, pqe__wcur *out, pqe_error *err);
 pqe_status pqe__head_decode_private(const uint8_t *bytes, size_t len, pqe__head_private *out, pqe_error *err);
+
+/* ---- what stands beside a device's counter ---- */
+
+#define PQE__NOTE_DIGEST_SIZE 28u
+#define PQE__COUNTER_NOTE_SIZE (8u + 2u * PQE__NOTE_DIGEST_SIZE)
+/** Which heads the counter's values stand for, by the first bytes of their SHA-256; zeros: not known. */
+typedef struct pqe__counter_note {
+    uint64_t value;
+    uint8_t before[PQE__NOTE_DIGEST_SIZE]; /* of the head of value - 1 */
+    uint8_t now[PQE__NOTE_DIGEST_SIZE];    /* of the head of `value` */
+} pqe__counter_note;
+
+void pqe__counter_note_encode(const pqe__counter_note *note, uint8_t out[PQE__COUNTER_NOTE_SIZE]);
+/** False if it is no such note. */
+bool pqe__counter_note_decode(const uint8_t *bytes, size_t len, pqe__counter_note *out);
 
 /* ---- record ---- */
 

@@ -9,7 +9,7 @@
 static const uint8_t head_magic[8] = {'P', 'Q', 'E', 'H', 'E', 'A', 'D', '\n'};
 
 /* Tags of the private part. 3 is kept for recovery keys. */
-enum { TAG_DEVICE_ID = 1, TAG_POLICY = 2, TAG_AUDIT = 4, TAG_HASH_DEFAULTS = 5 };
+enum { TAG_DEVICE_ID = 1, TAG_POLICY = 2, TAG_AUDIT = 4, TAG_HASH_DEFAULTS = 5, TAG_COUNTER = 6 };
 #define AUDIT_HEAD_SIZE (4u + 8u + 2u * PQE__DIGEST_SIZE)
 
 /* RFC 9180, section 7; ML-KEM-768 from draft-ietf-hpke-pq. */
@@ -155,6 +155,11 @@ pqe__head_encode_private(const pqe__head_private *priv, pqe__wcur *out, pqe_erro
         pqe__put_bytes(out, priv->audit.uses, PQE__DIGEST_SIZE);
     }
     put_hash_defaults(priv, out);
+    if (priv->has_counter) {
+        pqe__put_u16(out, TAG_COUNTER);
+        pqe__put_u32(out, 8);
+        pqe__put_u64(out, priv->counter);
+    }
     if (!out->ok)
         return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_FORMAT, 0, "the vault's settings exceed %u bytes",
                          PQE__HEAD_PRIVATE_MAX);
@@ -184,6 +189,10 @@ decode_setting(uint16_t tag, const uint8_t *value, size_t size, pqe__head_privat
         break;
     case TAG_HASH_DEFAULTS:
         return get_hash_defaults(value, size, out);
+    case TAG_COUNTER:
+        out->has_counter = true;
+        out->counter = pqe__get_u64(&c);
+        break;
     default:
         out->audit.chain = pqe__get_u32(&c);
         out->audit.seq = pqe__get_u64(&c);
@@ -210,13 +219,36 @@ pqe__head_decode_private(const uint8_t *bytes, size_t len, pqe__head_private *ou
         if (value == NULL || tag <= last)
             return settings_damaged(err);
         last = tag;
-        if (tag != TAG_DEVICE_ID && tag != TAG_POLICY && tag != TAG_AUDIT && tag != TAG_HASH_DEFAULTS)
+        if (tag != TAG_DEVICE_ID && tag != TAG_POLICY && tag != TAG_AUDIT && tag != TAG_HASH_DEFAULTS &&
+            tag != TAG_COUNTER)
             return pqe__fail(err, PQE_E_VERSION, PQE_ORIGIN_FORMAT, tag,
                              "the vault uses setting %u, which this version does not know", tag);
         if (first != (tag == TAG_DEVICE_ID) || !decode_setting(tag, value, size, out))
             return settings_damaged(err);
     }
     return PQE_OK;
+}
+
+void
+pqe__counter_note_encode(const pqe__counter_note *note, uint8_t out[PQE__COUNTER_NOTE_SIZE])
+{
+    pqe__wcur c = pqe__wcur_init(out, PQE__COUNTER_NOTE_SIZE);
+
+    pqe__put_u64(&c, note->value);
+    pqe__put_bytes(&c, note->before, PQE__NOTE_DIGEST_SIZE);
+    pqe__put_bytes(&c, note->now, PQE__NOTE_DIGEST_SIZE);
+}
+
+bool
+pqe__counter_note_decode(const uint8_t *bytes, size_t len, pqe__counter_note *out)
+{
+    pqe__rcur c = pqe__rcur_init(bytes, len);
+
+    memset(out, 0, sizeof *out);
+    out->value = pqe__get_u64(&c);
+    pqe__get_copy(&c, out->before, PQE__NOTE_DIGEST_SIZE);
+    pqe__get_copy(&c, out->now, PQE__NOTE_DIGEST_SIZE);
+    return pqe__rcur_done(&c);
 }
 
 static size_t

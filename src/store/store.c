@@ -79,6 +79,12 @@ pqe__store_read_only(const pqe__store *store)
     return store->read_only;
 }
 
+uint32_t
+pqe__store_busy_ms(const pqe__store *store)
+{
+    return store->busy_ms;
+}
+
 static pqe_status
 open_dir_at(int parent, const char *name, const char *what, int *fd, pqe_error *err)
 {

@@ -261,6 +261,23 @@ void pqe__spool_close(pqe__store *store, pqe__spool *spool, bool remove);
 /** Removes a spool that nobody will take in any more, if it is there. */
 void pqe__spool_remove(pqe__store *store, const uint8_t name[PQE__ID_SIZE]);
 
+/* ---- the gate: one at a time between commit and counter ---- */
+
+/** A lock (flock) on `counter.lock`, held by whoever changes a vault whose changes a device counts. Unlike a transaction it
+ *  outlives the commit. Taken before or inside a transaction; whoever holds it begins no write transaction. */
+typedef struct pqe__gate {
+    bool held;
+    int fd; /* -1: none, of a vault in memory */
+} pqe__gate;
+
+/** PQE_E_BUSY if another process holds it for longer than `wait_ms`, PQE_E_READ_ONLY where there is nothing to be locked
+ *  and nothing can be made, PQE_E_TAMPERED if it is no file of ours. Does nothing if it is held. */
+pqe_status pqe__gate_enter(pqe__store *store, pqe__gate *gate, uint32_t wait_ms, pqe_error *err);
+/** Does nothing if it is not held. */
+void pqe__gate_leave(pqe__gate *gate);
+/** How long a writer waits for another process. */
+uint32_t pqe__store_busy_ms(const pqe__store *store);
+
 /* ---- body files ---- */
 
 /* A mark says that a body's name is about to appear in, or vanish from, bodies/. Each has a random name of its own beside

@@ -68,7 +68,9 @@ typedef struct pqe__session {
     bool policy_known;     /* `policy` is the one whose digest this is */
     uint8_t policy_digest[PQE__DIGEST_SIZE];
     pqe__policy policy;
-    size_t head_len; /* the head last verified, to skip verifying the same bytes again */
+    bool counted;     /* a counter of the device stands for this vault's generation */
+    uint64_t checked; /* the generation that it was last asked about */
+    size_t head_len;  /* the head last verified, to skip verifying the same bytes again */
     uint8_t head_bytes[PQE__HEAD_MAX];
 } pqe__session;
 
@@ -149,6 +151,8 @@ void *pqe__session_pin(pqe_vault *vault);
 void pqe__session_unpin(pqe_vault *vault);
 /** For closing: ends the session and waits until the backend has dropped its key too. */
 void pqe__session_end(pqe_vault *vault);
+/** Unlocks. `accepts`: whatever the device's counter says, and whatever this handle has seen; rollback.c. */
+pqe_status pqe__session_unlock(pqe_vault *vault, uint32_t ttl_seconds, bool accepts, pqe_error *err);
 /** Installs a session (consumed) and has the watcher end it. */
 void pqe__session_start(pqe_vault *vault, pqe__session *session, uint32_t ttl_seconds);
 void pqe__session_free(pqe_backend *backend, pqe__session **session);
@@ -178,6 +182,18 @@ void pqe__watcher_remove(pqe_vault *vault);
 
 /* ---- txn.c ---- */
 
+/** What a change owes to the device's counter: counter.c. */
+typedef struct pqe__debt {
+    bool due;                 /* the head that is written says `note.value`, the counter does not yet */
+    bool settled;             /* the head that is written belongs to another backend's key, which owes nothing */
+    bool accepts;             /* whatever the counter says, it is to be so: rollback.c */
+    void *key;                /* the backend's, pinned; or NULL */
+    uint64_t found, expected; /* generations, of a copy that is accepted; `expected` 0: nobody knows */
+    pqe__counter_note note;
+    pqe__gate gate;
+    unsigned tries;
+} pqe__debt;
+
 typedef struct pqe__txn {
     pqe_vault *vault;
     bool write;
@@ -191,15 +207,19 @@ typedef struct pqe__txn {
     bool has_spool;
     pqe__spool spool;   /* taken in, removed when that is durable */
     pqe__pending *took; /* entries from memory that this transaction writes */
+    pqe__debt debt;
 } pqe__txn;
 
 /** Takes db_lock, starts a transaction, enters the session and verifies the head. Undone by one of the two below. */
 pqe_status pqe__txn_begin(pqe_vault *vault, bool write, pqe__txn *txn, pqe_error *err);
+/** The same for writing, whatever the device's counter says of the vault. */
+pqe_status pqe__txn_begin_accepting(pqe_vault *vault, pqe__txn *txn, pqe_error *err);
 void pqe__txn_abort(pqe__txn *txn);
-/** Writes the head with the next generation (write transactions) and commits. `outcome_known` is false where the
- *  commit itself failed. */
+/** Commits, and has the device's counter acknowledge it. `outcome_known` is false where the commit itself failed, and
+ *  where it did not but the counter could: whoever comes next finds out. */
 pqe_status pqe__txn_commit(pqe__txn *txn, bool *outcome_known, pqe_error *err);
-/** Seals and writes a head under the given keys without committing. */
+/** Seals and writes a head of the next generation under the given keys without committing. Waits for the device's counter,
+ *  and lets the session end meanwhile. */
 pqe_status pqe__txn_write_head(pqe__txn *txn, const pqe__keys *keys, pqe_error *err);
 pqe_status pqe__head_write(pqe__store *store, const pqe__keys *keys, const pqe__head *head,
                            const pqe__head_private *priv, pqe_error *err);
@@ -211,6 +231,26 @@ void pqe__txn_pause(pqe__txn *txn);
 pqe_status pqe__txn_resume(pqe__txn *txn, pqe_error *err);
 /** For long loops, with the number of the round: lets whoever wants to end the session do so now and then. */
 pqe_status pqe__txn_breathe(pqe__txn *txn, size_t round, pqe_error *err);
+
+/* ---- counter.c ---- */
+
+/** Of a vault that is being made or moved to another backend: the head that comes next says where the counter of this
+ *  fresh key stands, if it has one. */
+pqe_status pqe__counter_start(pqe_backend *backend, void *key, pqe__head_private *priv, pqe_error *err);
+/** At unlock, with the session loaded but not started: PQE_E_ROLLBACK if the counter speaks against its head. Completes
+ *  what a process that died had begun. */
+pqe_status pqe__counter_admit(pqe_vault *vault, pqe__session *session, pqe_error *err);
+/** The same of a head that the running session has just read. *again: the counter had moved on, and a new transaction
+ *  must read anew. */
+pqe_status pqe__counter_check(pqe__txn *txn, bool *again, pqe_error *err);
+/** Before a head is written: takes the gate, completes what another left, and sets what the head says. */
+pqe_status pqe__counter_prepare(pqe__txn *txn, pqe_error *err);
+/** The last thing before the commit: notes which head it is. */
+pqe_status pqe__counter_note_head(pqe__txn *txn, pqe_error *err);
+/** After the commit: advances. */
+pqe_status pqe__counter_acknowledge(pqe__txn *txn, pqe_error *err);
+/** Releases what a transaction holds; it has left the session. */
+void pqe__counter_release(pqe__txn *txn);
 
 /* ---- lookup.c ---- */
 

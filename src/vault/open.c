@@ -192,6 +192,8 @@ read_info(pqe_vault *vault, pqe_vault_info *out, pqe_error *err)
     source = pqe__backend_key_source(ops, state, state_len);
     if (source != NULL)
         memcpy(out->key_source, source, strlen(source) + 1);
+    if (ops != NULL && (ops->info.capabilities & PQE_CAP_COUNTER) == 0)
+        out->rollback = PQE_ROLLBACK_NOT_DETECTED;
     return PQE_OK;
 }
 
@@ -215,6 +217,8 @@ pqe_vault_get_info(pqe_vault *vault, pqe_vault_info *out, pqe_error *err)
             status = pqe__txn_check_device(&txn, err);
             if (status == PQE_OK)
                 status = read_info(vault, out, err);
+            if (status == PQE_OK)
+                out->rollback = txn.priv.has_counter ? PQE_ROLLBACK_DETECTED : PQE_ROLLBACK_NOT_DETECTED;
             pqe__txn_abort(&txn);
         }
         return status;

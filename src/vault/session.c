@@ -502,19 +502,30 @@ inherit(pqe_vault *vault, pqe__session *session)
     pthread_rwlock_unlock(&vault->key_lock);
 }
 
+/* From here on until the copy is accepted everybody else is refused. */
+static void
+forget(pqe__session *session)
+{
+    session->generation = session->audit_seq = 0;
+    session->counted = true;
+}
+
 pqe_status
-pqe_vault_unlock(pqe_vault *vault, uint32_t ttl_seconds, pqe_error *err)
+pqe__session_unlock(pqe_vault *vault, uint32_t ttl_seconds, bool accepts, pqe_error *err)
 {
     pqe__session *session;
-    pqe_status status = pqe__vault_usable(vault, err);
+    pqe_status status = pqe__watcher_start(err);
 
-    if (status != PQE_OK || (status = pqe__watcher_start(err)) != PQE_OK)
+    if (status != PQE_OK)
         return status;
     if ((session = calloc(1, sizeof *session)) == NULL)
         return pqe__fail_nomem(err);
     pqe__session_note_end(vault, false); /* should one be running */
     pthread_mutex_lock(&vault->db_lock);
-    inherit(vault, session);
+    if (accepts)
+        forget(session);
+    else
+        inherit(vault, session);
     status = attach_backend(vault, session, err);
     if (status == PQE_OK)
         status = pqe__store_begin(vault->store, false, err);
@@ -522,18 +533,29 @@ pqe_vault_unlock(pqe_vault *vault, uint32_t ttl_seconds, pqe_error *err)
         status = pqe__session_load(vault, session, err);
         pqe__store_rollback(vault->store);
     }
+    if (status == PQE_OK && !accepts)
+        status = pqe__counter_admit(vault, session, err);
     if (status == PQE_OK)
         pqe__body_collect(vault->store);
     if (status == PQE_OK)
         pqe__session_start(vault, session, ttl_seconds);
     else
         pqe__session_free(vault->backend, &session);
-    if (status == PQE_E_DENIED || status == PQE_E_DECRYPTION || status == PQE_E_TAMPERED || status == PQE_E_BACKEND)
+    if (status == PQE_E_DENIED || status == PQE_E_DECRYPTION || status == PQE_E_TAMPERED || status == PQE_E_BACKEND ||
+        status == PQE_E_ROLLBACK)
         pqe__audit_unlock_failed(vault, status);
     pthread_mutex_unlock(&vault->db_lock);
     if (status == PQE_OK)
         pqe__session_note_start(vault, ttl_seconds);
     return status;
+}
+
+pqe_status
+pqe_vault_unlock(pqe_vault *vault, uint32_t ttl_seconds, pqe_error *err)
+{
+    pqe_status status = pqe__vault_usable(vault, err);
+
+    return status == PQE_OK ? pqe__session_unlock(vault, ttl_seconds, false, err) : status;
 }
 
 void

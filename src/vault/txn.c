@@ -22,24 +22,13 @@ reload_keys(pqe__txn *txn, pqe_error *err)
     return status == PQE_OK ? pqe__txn_resume(txn, err) : status;
 }
 
-pqe_status
-pqe__txn_begin(pqe_vault *vault, bool write, pqe__txn *txn, pqe_error *err)
+static pqe_status
+start(pqe__txn *txn, pqe_error *err)
 {
+    pqe_vault *vault = txn->vault;
     bool reload = false;
-    pqe_status status = pqe__vault_usable(vault, err);
+    pqe_status status = pqe__store_begin(vault->store, txn->write, err);
 
-    memset(txn, 0, sizeof *txn);
-    if (status != PQE_OK)
-        return status;
-    txn->vault = vault;
-    txn->write = write;
-    txn->spool.fd = -1;
-    pthread_mutex_lock(&vault->db_lock);
-    /* Locked is said before anything is waited for. */
-    status = pqe__txn_resume(txn, err);
-    pqe__txn_pause(txn);
-    if (status == PQE_OK)
-        status = pqe__store_begin(vault->store, write, err);
     if (status == PQE_OK)
         status = pqe__txn_resume(txn, err);
     if (status == PQE_OK)
@@ -51,11 +40,49 @@ pqe__txn_begin(pqe_vault *vault, bool write, pqe__txn *txn, pqe_error *err)
         if (status == PQE_OK && reload)
             status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "the vault's head is damaged");
     }
+    return status;
+}
+
+static pqe_status
+begin(pqe_vault *vault, bool write, bool accepts, pqe__txn *txn, pqe_error *err)
+{
+    bool again = true;
+    pqe_status status = pqe__vault_usable(vault, err);
+
+    memset(txn, 0, sizeof *txn);
+    if (status != PQE_OK)
+        return status;
+    txn->vault = vault;
+    txn->write = write;
+    txn->debt = (pqe__debt){.accepts = accepts, .gate.fd = -1};
+    txn->spool.fd = -1;
+    pthread_mutex_lock(&vault->db_lock);
+    /* Locked is said before anything is waited for. */
+    status = pqe__txn_resume(txn, err);
+    while (status == PQE_OK && again) {
+        pqe__txn_pause(txn);
+        pqe__store_rollback(vault->store);
+        status = start(txn, err);
+        if (status == PQE_OK)
+            status = pqe__counter_check(txn, &again, err);
+    }
     if (status != PQE_OK)
         pqe__txn_abort(txn);
     else
         txn->priv = vault->session->priv;
     return status;
+}
+
+pqe_status
+pqe__txn_begin(pqe_vault *vault, bool write, pqe__txn *txn, pqe_error *err)
+{
+    return begin(vault, write, false, txn, err);
+}
+
+pqe_status
+pqe__txn_begin_accepting(pqe_vault *vault, pqe__txn *txn, pqe_error *err)
+{
+    return begin(vault, true, true, txn, err);
 }
 
 void
@@ -94,6 +121,7 @@ pqe__txn_abort(pqe__txn *txn)
     pqe__txn_pause(txn);
     pqe__store_rollback(txn->vault->store);
     pqe__audit_done(txn, false);
+    pqe__counter_release(txn);
     pthread_mutex_unlock(&txn->vault->db_lock);
     txn->vault = NULL;
 }
@@ -114,6 +142,8 @@ pqe__txn_write_head(pqe__txn *txn, const pqe__keys *keys, pqe_error *err)
 {
     pqe_status status = pqe__audit_to_head(txn, err);
 
+    if (status == PQE_OK)
+        status = pqe__counter_prepare(txn, err);
     if (status != PQE_OK)
         return status;
     txn->head.generation++;
@@ -134,6 +164,8 @@ note_commit(pqe__txn *txn)
             txn->vault->session->audit_seq = txn->tail.seq;
         if (pqe__session_read_head(txn->vault, txn->vault->session, &txn->head, &reload, NULL) == PQE_OK && reload)
             reload_keys(txn, NULL);
+        if (txn->keys_held && txn->debt.due)
+            txn->vault->session->checked = txn->vault->session->generation;
     }
     pqe__txn_pause(txn);
     pqe__store_rollback(txn->vault->store);
@@ -147,6 +179,8 @@ pqe__txn_commit(pqe__txn *txn, bool *outcome_known, pqe_error *err)
     *outcome_known = true;
     if (status == PQE_OK)
         status = pqe__audit_seal(txn, err);
+    if (status == PQE_OK)
+        status = pqe__counter_note_head(txn, err);
     pqe__txn_pause(txn);
     if (status != PQE_OK) {
         pqe__txn_abort(txn);
@@ -159,6 +193,9 @@ pqe__txn_commit(pqe__txn *txn, bool *outcome_known, pqe_error *err)
     if (status == PQE_OK && txn->write)
         note_commit(txn);
     pqe__audit_done(txn, status == PQE_OK);
+    if (status == PQE_OK && (status = pqe__counter_acknowledge(txn, err)) != PQE_OK)
+        *outcome_known = false;
+    pqe__counter_release(txn);
     pthread_mutex_unlock(&txn->vault->db_lock);
     txn->vault = NULL;
     return status;
