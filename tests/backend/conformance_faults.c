@@ -39,6 +39,25 @@ reopen_and_unseal(story *t, const uint8_t *state, size_t state_len, const pqe_bl
     return status;
 }
 
+/* One step of the counter, if there is one. */
+static pqe_status
+count(story *t, pqe_error *err)
+{
+    uint8_t note[PQE_COUNTER_NOTE_MAX] = {1};
+    pqe_blob blob = {.data = note, .capacity = sizeof note};
+    uint64_t value;
+    pqe_error inner = {0};
+    pqe_status status = pqe__backend_counter_read(t->f.backend, t->f.key, &value, &blob, &inner);
+
+    if (status == PQE_E_UNAVAILABLE)
+        return PQE_OK;
+    if (status == PQE_OK)
+        status = pqe__backend_counter_advance(t->f.backend, t->f.key, value + 1, note, PQE_COUNTER_NOTE_MAX, &inner);
+    if (status != PQE_OK && err != NULL)
+        *err = inner;
+    return status;
+}
+
 static pqe_status
 tell(story *t, const pqe_backend_ops *ops, pqe_error *err)
 {
@@ -54,6 +73,8 @@ tell(story *t, const pqe_backend_ops *ops, pqe_error *err)
         status = pqe__backend_seal(f->backend, f->key, AAD, AAD_LEN, AAD, AAD_LEN, &blob, err);
     if (status == PQE_OK)
         status = reopen_and_unseal(t, state.data, state.len, &blob, err);
+    if (status == PQE_OK)
+        status = count(t, err);
     if (status == PQE_OK && f->subject->passphrase) {
         status =
             pqe__backend_change_passphrase(f->backend, f->vault_id, t->again, state.data, state.len, &changed, err);

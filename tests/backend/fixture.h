@@ -64,6 +64,11 @@ uintptr_t fixture_locked_memory_mark(void);
 /** An error that was really filled in. */
 void fixture_check_error(const pqe_error *err, pqe_status status);
 
+void conformance_counter_steps(void **state);
+void conformance_counter_refusals(void **state);
+void conformance_counter_lasts(void **state);
+void conformance_counter_apart(void **state);
+void conformance_counter_goes(void **state);
 void conformance_faults(void **state);
 void conformance_fork(void **state);
 void conformance_threads(void **state);

@@ -7,10 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 /* after the headers above */
 #include <cmocka.h>
 
 #include "backend/conformance.h"
+#include "backend/counting.h"
 #include "backend/faulty.h"
 #include "backend/file/keyfile.h"
 #include "backend/file/passphrase.h"
@@ -50,6 +52,33 @@ make_wrong_key_file(void)
     return config;
 }
 
+/* The decorator that counts, over each of the two, with notes and without. */
+static int
+run_counting(const conformance_subject *subject)
+{
+    static char config[SCRATCH_PATH_MAX + 16];
+    conformance_subject counting = *subject;
+    char name[64], path[SCRATCH_PATH_MAX];
+    int failures = 0;
+
+    snprintf(config, sizeof config, "%s|", scratch_path("counters", path));
+    counting.ops = counting_wrap(subject->ops);
+    counting.config = config;
+    counting.leftovers = scratch_entries;
+    counting.stride = 1;
+    counting.name = name;
+    for (unsigned flags = 0; flags <= COUNTING_NOTHING; flags++) {
+        counting_set(flags);
+        snprintf(name, sizeof name, "%s, counting%s", subject->name,
+                 flags == 0                   ? ""
+                 : flags == COUNTING_NO_NOTES ? " without notes"
+                                              : " nothing");
+        failures += conformance_run(&counting);
+    }
+    counting_set(0);
+    return failures;
+}
+
 int
 main(void)
 {
@@ -62,6 +91,7 @@ main(void)
                                       .passphrase = true,
                                       .stride = 1,
                                       .leftovers = scratch_entries};
+    char path[SCRATCH_PATH_MAX];
     int failures;
 
     setenv("XDG_CONFIG_HOME", scratch_make(), 1);
@@ -69,6 +99,10 @@ main(void)
     if (!pqe__passphrase_set_params(&cheap))
         return EXIT_FAILURE;
     failures = run_both(&memory) + run_both(&key_file) + run_both(&passphrase);
+    key_file.wrong_config = NULL;
+    if (mkdir(scratch_path("counters", path), 0700) != 0)
+        return EXIT_FAILURE;
+    failures += run_counting(&memory) + run_counting(&key_file);
     scratch_remove();
     return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
