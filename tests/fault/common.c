@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "backend/counting.h"
+#include "backend/registry.h"
 #include "unit/support.h"
 
 void
@@ -210,15 +212,37 @@ wait_for(pid_t child)
 
 /* ---- vaults ---- */
 
+static bool counted;
+
+void
+base_count(int argc, char **argv)
+{
+    counted = argc > 1 && strcmp(argv[1], "counted") == 0;
+    if (counted)
+        puts("with a counter");
+}
+
+void
+base_backend(const char *base, pqe_backend **out)
+{
+    char config[2 * PATH_MAX + 32];
+
+    if (counted) {
+        snprintf(config, sizeof config, "%s/device|key-file=%s/key", base, base);
+        must(pqe_backend_open_ops(counting_wrap(pqe__backend_find("file")), config, NULL, out, err));
+        return;
+    }
+    snprintf(config, sizeof config, "file:key-file=%s/key", base);
+    must(pqe_backend_open(config, NULL, out, err));
+}
+
 static void
 open_base(const char *base, bool create, vault_pair *out)
 {
-    char config[PATH_MAX + 32];
     pqe_vault_opts o = {.size = sizeof o, .dir = path_in(base, "vault"), .create = create};
 
     *out = (vault_pair){NULL, NULL};
-    snprintf(config, sizeof config, "file:key-file=%s/key", base);
-    must(pqe_backend_open(config, NULL, &out->backend, err));
+    base_backend(base, &out->backend);
     o.backend = out->backend;
     must(pqe_vault_open(&o, &out->vault, err));
 }
@@ -241,6 +265,32 @@ base_close(vault_pair *pair)
 {
     pqe_vault_close(&pair->vault);
     pqe_backend_close(&pair->backend);
+}
+
+void
+check_older_refused(const char *base, const char *older, const char *where)
+{
+    pqe_vault_opts o = {.size = sizeof o};
+    pqe_vault_info now, then;
+    pqe_error error = {0};
+    vault_pair p = {NULL, NULL};
+    pqe_status status;
+
+    if (!counted)
+        return;
+    must(pqe_vault_peek(path_in(base, "vault"), &now, err));
+    must(pqe_vault_peek(path_in(older, "vault"), &then, err));
+    tree_remove(path_in(base, "vault"));
+    tree_copy(path_in(older, "vault"), path_in(base, "vault"));
+    base_backend(base, &p.backend);
+    o.dir = path_in(base, "vault");
+    o.backend = p.backend;
+    must(pqe_vault_open(&o, &p.vault, err));
+    status = pqe_vault_unlock(p.vault, 0, &error);
+    if (status != (then.generation < now.generation ? PQE_E_ROLLBACK : PQE_OK))
+        die("%s: generation %llu in place of %llu: %s: %s", where, (unsigned long long)then.generation,
+            (unsigned long long)now.generation, pqe_status_name(status), error.message);
+    base_close(&p);
 }
 
 pqe_status

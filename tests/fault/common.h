@@ -57,10 +57,17 @@ typedef struct vault_pair {
     pqe_vault *vault;
 } vault_pair;
 
+/** With the argument "counted" vaults get a counter from here on (tests/backend/counting.h), in <base>/device. */
+void base_count(int argc, char **argv);
+void base_backend(const char *base, pqe_backend **out);
 void base_create(const char *base, vault_pair *out);
 /** Opens and unlocks. */
 void base_open(const char *base, vault_pair *out);
 void base_close(vault_pair *pair);
+
+/** Puts the vault of another base, a copy made before, in the place of <base>/vault: with a counter it must be refused if
+ *  its generation is lower. */
+void check_older_refused(const char *base, const char *older, const char *where);
 
 /** A put of make_content(len, seed). */
 pqe_status put_seeded(pqe_vault *v, const char *name, size_t len, uint32_t seed, pqe_error *err);

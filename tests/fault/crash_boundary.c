@@ -6,6 +6,9 @@
  * log. With a keeper: another process has the vault open all the while, unlocks it anew after the kill (which settles
  * what the dead process left), and is then killed too; what it decided must agree with what recovery finds.
  *
+ * With the argument "counted" a device counts the vault's changes (tests/backend/counting.h); then the copy from before the
+ * operation must be refused wherever the operation, or the recovery after it, changed anything.
+ *
  * Short form: the commit's points and some others of each operation, other ones at each run. PQE_BEDS=1: all.
  */
 #include <errno.h>
@@ -230,7 +233,8 @@ kill_at(void *user, const trace_stop *stop, int *error)
     p->call = stop->call;
     p->entry = stop->entry;
     if (p->commits != NULL && stop->index < STOPS_MAX)
-        p->commits[stop->index] = stop->call == SYS_fdatasync;
+        p->commits[stop->index] =
+            stop->call == SYS_fdatasync || stop->call == SYS_ftruncate; /* or the device is told */
     return stop->index == p->at ? TRACE_KILL : TRACE_GO;
 }
 
@@ -275,6 +279,7 @@ try_point(run *r, const operation *op, unsigned at, bool with_keeper, point *p)
     apply(op, &after);
     /* Acknowledged: it must be there. Not acknowledged: wholly there or wholly absent. */
     applied = check_base(r->work, r->shared->acknowledged ? &after : &before, &after, where) || r->shared->acknowledged;
+    check_older_refused(r->work, r->template, where);
     r->there += killed && applied;
     r->absent += killed && !applied;
     return killed;
@@ -363,7 +368,7 @@ make_start(const char *template, const operation *op, const char *start, shared 
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
     const char *why;
     char *scratch;
@@ -375,6 +380,7 @@ main(void)
         printf("skipped: %s\n", why);
         return SKIP;
     }
+    base_count(argc, argv);
     seed = seed_from_environment();
     scratch = scratch_make();
     r.work = strdup(path_in(scratch, "work"));

@@ -102,14 +102,12 @@ static void
 body_b(void *arg)
 {
     const job *j = arg;
-    char config[PATH_MAX + 32];
     pqe_vault_opts o = {.size = sizeof o, .dir = path_in(j->base, "vault"), .busy_timeout_ms = 1};
     pqe_error error = {0};
     vault_pair p;
     pqe_status status;
 
-    snprintf(config, sizeof config, "file:key-file=%s/key", j->base);
-    must(pqe_backend_open(config, NULL, &p.backend, err));
+    base_backend(j->base, &p.backend);
     o.backend = p.backend;
     status = pqe_vault_open(&o, &p.vault, &error);
     if (status == PQE_OK)
@@ -292,7 +290,7 @@ make_template(const char *base)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
     const char *why;
     char *scratch, template[PATH_MAX], work[PATH_MAX];
@@ -303,6 +301,7 @@ main(void)
         printf("skipped: %s\n", why);
         return SKIP;
     }
+    base_count(argc, argv);
     seed = seed_from_environment();
     scratch = scratch_make();
     snprintf(template, sizeof template, "%s/template", scratch);

@@ -297,12 +297,13 @@ run_crowd(const char *base, unsigned kills, uint64_t *random)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
     char *scratch = scratch_make();
     uint64_t random = seed_from_environment();
     vault_pair p;
 
+    base_count(argc, argv);
     base_create(scratch, &p);
     base_close(&p);
     run_alone(scratch, long_form() ? 520 : 45, &random);

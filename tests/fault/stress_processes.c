@@ -225,7 +225,7 @@ report(const counters *c, uint32_t processes, double seconds)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
     char *scratch = scratch_make();
     uint64_t random = seed_from_environment();
@@ -236,6 +236,7 @@ main(void)
     pid_t children[32];
     vault_pair p;
 
+    base_count(argc, argv);
     a.counters = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (a.counters == MAP_FAILED)
         die("out of memory");
