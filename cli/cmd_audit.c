@@ -275,7 +275,7 @@ static const cli_option options[] = {
     {"limit", 0, CLI_VALUE_TEXT, "N", "at most N entries, the newest first (100; 0: all)", NULL},
     {"operation", 0, CLI_VALUE_WORDS, "O", "only entries of this operation",
      "unlock lock put get delete attest policy_violation rotate policy clear lost identity_create identity_import "
-     "identity_delete identity_export"},
+     "identity_delete identity_export recovery"},
     {"artifact", 0, CLI_VALUE_TEXT, "NAME|ID", "only entries of this artifact or identity", NULL},
     {"checkpoint", 0, CLI_VALUE_NONE, NULL, "write a checkpoint instead", NULL},
     {"output", 'o', CLI_VALUE_FILE, "FILE|-", "where the checkpoint goes", NULL},

@@ -91,6 +91,28 @@ check_unlock(doctor *d)
                pqe_status_name(error.status), error.message);
 }
 
+/* After check_unlock(): whether a device counts is known for certain once the vault is open. */
+static void
+check_rollback(doctor *d)
+{
+    cli *c = d->c;
+    pqe_vault_info facts = c->facts;
+
+    if (c->vault != NULL && pqe_vault_get_info(c->vault, &facts, NULL) != PQE_OK)
+        facts = c->facts;
+    if (facts.rollback == PQE_ROLLBACK_DETECTED)
+        doctor_say(d, DOCTOR_OK, "rollback", NULL,
+                   "a counter of the device tells an older copy of the directory from the vault");
+    else if (facts.rollback == PQE_ROLLBACK_NOT_DETECTED)
+        doctor_say(d, DOCTOR_WARN, "rollback", "keep the vault where others cannot replace it",
+                   "not detected: the %s backend has no counter for this vault, an older copy of the whole directory "
+                   "put back is not noticed",
+                   facts.backend);
+    else
+        doctor_say(d, DOCTOR_WARN, "rollback", NULL,
+                   "whether an older copy of the directory is detected shows only once the vault opens");
+}
+
 /* False if there is no vault to look at. */
 static bool
 check_vault(doctor *d)
@@ -137,8 +159,7 @@ run(cli *c)
         doctor_check_storage(&d);
         check_backend(&d);
         check_unlock(&d);
-        doctor_say(&d, DOCTOR_WARN, "rollback", "keep the vault where others cannot replace it",
-                   "this backend has no counter: an older copy of the whole directory put back is not detected");
+        check_rollback(&d);
     }
     code = print_summary(&d);
     json_decref(d.checks);

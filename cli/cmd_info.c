@@ -79,6 +79,7 @@ static void
 print_vault(const cli *c, const char *key_file)
 {
     const pqe_vault_info *facts = &c->facts;
+    char *rollback = cli_rollback_text(facts);
 
     cli_put_field("vault", c->vault_dir);
     cli_put_field("vault id", facts->vault_id);
@@ -87,9 +88,12 @@ print_vault(const cli *c, const char *key_file)
     cli_put_field("opened by", facts->key_source);
     if (key_file != NULL)
         cli_put_field("key file", key_file);
+    if (rollback != NULL)
+        cli_put_field("rollback", rollback);
     put_number("format", facts->format_version);
     put_number("generation", facts->generation);
     put_number("artifacts", facts->artifact_count);
+    free(rollback);
 }
 
 static int
@@ -107,12 +111,12 @@ vault_info(cli *c)
     if (strcmp(facts->key_source, "key-file") == 0)
         key_file = cli_key_file(c, facts->vault_id);
     if (c->json)
-        code = cli_json_print(c, json_pack("{s:o, s:s, s:s, s:s, s:s, s:o, s:i, s:I, s:I}", "vault",
-                                           cli_json_text(c->vault_dir), "vault_id", facts->vault_id, "backend",
-                                           facts->backend, "suite", facts->suite, "key_source", facts->key_source,
-                                           "key_file", cli_json_text(key_file), "format_version",
-                                           (int)facts->format_version, "generation", (json_int_t)facts->generation,
-                                           "artifact_count", (json_int_t)facts->artifact_count));
+        code = cli_json_print(
+            c, json_pack("{s:o, s:s, s:s, s:s, s:s, s:o, s:s, s:i, s:I, s:I}", "vault", cli_json_text(c->vault_dir),
+                         "vault_id", facts->vault_id, "backend", facts->backend, "suite", facts->suite, "key_source",
+                         facts->key_source, "key_file", cli_json_text(key_file), "rollback", cli_rollback_word(facts),
+                         "format_version", (int)facts->format_version, "generation", (json_int_t)facts->generation,
+                         "artifact_count", (json_int_t)facts->artifact_count));
     else
         print_vault(c, key_file);
     free(key_file);

@@ -77,16 +77,27 @@ total_size(cli *c, const char *name)
     return total;
 }
 
+/* How far "sound" goes. */
+static void
+print_rollback(cli *c)
+{
+    char *text = cli_rollback_text(&c->facts);
+
+    if (text != NULL)
+        printf("older copies of the vault: %s\n", text);
+    free(text);
+}
+
 static int
 print_summary(cli *c, const pqe_verify_summary *s, json_t *findings)
 {
     char size[16];
 
     if (c->json)
-        return cli_json_print(c,
-                              json_pack("{s:b, s:I, s:I, s:I, s:I, s:O}", "sound", (int)(s->damaged == 0), "artifacts",
-                                        (json_int_t)s->artifacts, "damaged", (json_int_t)s->damaged, "bytes",
-                                        (json_int_t)s->bytes, "orphans", (json_int_t)s->orphans, "findings", findings));
+        return cli_json_print(c, json_pack("{s:b, s:I, s:I, s:I, s:I, s:s, s:O}", "sound", (int)(s->damaged == 0),
+                                           "artifacts", (json_int_t)s->artifacts, "damaged", (json_int_t)s->damaged,
+                                           "bytes", (json_int_t)s->bytes, "orphans", (json_int_t)s->orphans, "rollback",
+                                           cli_rollback_word(&c->facts), "findings", findings));
     if (c->quiet)
         return 0;
     cli_format_size(s->bytes, size);
@@ -97,6 +108,7 @@ print_summary(cli *c, const pqe_verify_summary *s, json_t *findings)
         puts(": sound");
     else
         printf(": %" PRIu64 " damage%s found\n", s->damaged, s->damaged == 1 ? "" : "s");
+    print_rollback(c);
     return 0;
 }
 
@@ -104,6 +116,7 @@ static int
 verify(cli *c, const char *name, check *k)
 {
     pqe_verify_summary summary = {0};
+    pqe_vault_info facts;
     pqe_error error = {0};
     pqe_status status;
     int code;
@@ -114,6 +127,8 @@ verify(cli *c, const char *name, check *k)
     /* Without a finding the check itself could not be made. */
     if (status != PQE_OK && summary.damaged == 0)
         return cli_report(c, "cannot verify", name != NULL ? name : c->vault_dir, &error);
+    if (pqe_vault_get_info(c->vault, &facts, NULL) == PQE_OK)
+        c->facts = facts;
     code = print_summary(c, &summary, k->findings);
     if (code != 0 || status == PQE_OK)
         return code;

@@ -25,6 +25,7 @@ extern const cli_command cli_cmd_identity_export;
 extern const cli_command cli_cmd_attest;
 extern const cli_command cli_cmd_verify_attestation;
 extern const cli_command cli_cmd_rotate;
+extern const cli_command cli_cmd_recovery_accept_rollback;
 extern const cli_command cli_cmd_policy_set;
 extern const cli_command cli_cmd_policy_show;
 extern const cli_command cli_cmd_policy_clear;

@@ -35,6 +35,7 @@ const cli_command *const cli_commands[] = {
     &cli_cmd_attest,
     &cli_cmd_verify_attestation,
     &cli_cmd_rotate,
+    &cli_cmd_recovery_accept_rollback,
     &cli_cmd_policy_set,
     &cli_cmd_policy_show,
     &cli_cmd_policy_clear,

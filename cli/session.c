@@ -12,9 +12,6 @@
 #include "report.h"
 #include "util/userdir.h"
 
-/* One command is one session. It ends with the process, so its time only has to outlast the longest copy. */
-#define SESSION_SECONDS (30u * 24 * 3600)
-
 int
 cli_vault_dir(cli *c, bool *is_default)
 {
@@ -181,7 +178,7 @@ cli_unlock(cli *c)
 {
     pqe_error error = {0};
 
-    if (pqe_vault_unlock(c->vault, SESSION_SECONDS, &error) != PQE_OK)
+    if (pqe_vault_unlock(c->vault, CLI_SESSION_SECONDS, &error) != PQE_OK)
         return cli_report(c, "cannot unlock vault", c->vault_dir, &error);
     return 0;
 }
@@ -200,6 +197,29 @@ cli_create(cli *c, const char *backend_config)
     int code = open_backend(c, backend_config);
 
     return code != 0 ? code : open_vault(c, true);
+}
+
+const char *
+cli_rollback_word(const pqe_vault_info *facts)
+{
+    if (facts->rollback == PQE_ROLLBACK_DETECTED)
+        return "detected";
+    return facts->rollback == PQE_ROLLBACK_NOT_DETECTED ? "not-detected" : "unknown";
+}
+
+char *
+cli_rollback_text(const pqe_vault_info *facts)
+{
+    char *text = NULL;
+    int n;
+
+    if (facts->rollback == PQE_ROLLBACK_DETECTED)
+        n = asprintf(&text, "detected by a counter of the device");
+    else if (facts->rollback == PQE_ROLLBACK_NOT_DETECTED)
+        n = asprintf(&text, "not detected: the %s backend has no counter for this vault", facts->backend);
+    else
+        n = asprintf(&text, "detected if the device made a counter: `" CLI_NAME " doctor` tells");
+    return n >= 0 ? text : NULL;
 }
 
 void

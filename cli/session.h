@@ -20,12 +20,18 @@ bool cli_is_inside(const char *dir, const char *path);
 char *cli_backend_config(const cli *c);
 /** Reads c->facts and opens the vault's backend and the vault, still locked. 0 or the exit code. */
 int cli_open_locked(cli *c);
+/** One command is one session. It ends with the process, so its time only has to outlast the longest copy. */
+#define CLI_SESSION_SECONDS (30u * 24 * 3600)
 /** Unlocks what cli_open_locked() opened. 0 or the exit code. */
 int cli_unlock(cli *c);
 /** Opens and unlocks. 0 or the exit code. */
 int cli_open(cli *c);
 /** Makes a vault on the backend opened by "name:config". 0 or the exit code. */
 int cli_create(cli *c, const char *backend_config);
+/** Whether an older copy of the vault is noticed: one word for --json, and for people a line to be freed (NULL: out of
+ *  memory). */
+const char *cli_rollback_word(const pqe_vault_info *facts);
+char *cli_rollback_text(const pqe_vault_info *facts);
 /** Locks and closes: wipes every key. */
 void cli_close(cli *c);
 

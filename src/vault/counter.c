@@ -208,6 +208,13 @@ pqe__counter_start(pqe_backend *backend, void *key, pqe__head_private *priv, pqe
     return status;
 }
 
+pqe_status
+pqe__counter_move(pqe__txn *txn, pqe_backend *backend, void *key, pqe_error *err)
+{
+    txn->debt.settled = true;
+    return pqe__counter_start(backend, key, &txn->priv, err);
+}
+
 /* ---- admitting a head ---- */
 
 #define LOOKS 5u /* where nothing can be locked and somebody else may be writing */
@@ -286,6 +293,13 @@ pqe__counter_admit(pqe_vault *vault, pqe__session *session, pqe_error *err)
     return status;
 }
 
+/* Of a session without a backend nobody can be asked. */
+static bool
+is_counted(const pqe__session *session)
+{
+    return session->backend_key != NULL && (session->counted || session->priv.has_counter);
+}
+
 pqe_status
 pqe__counter_check(pqe__txn *txn, bool *again, pqe_error *err)
 {
@@ -298,7 +312,7 @@ pqe__counter_check(pqe__txn *txn, bool *again, pqe_error *err)
     pqe_status status;
 
     *again = false;
-    if (!session->counted || session->checked == session->generation || txn->debt.accepts)
+    if (!is_counted(session) || session->checked == session->generation || txn->debt.accepts)
         return PQE_OK;
     if ((status = read_stand(session, &s, err)) != PQE_OK)
         return status;
@@ -386,7 +400,7 @@ pqe__counter_prepare(pqe__txn *txn, pqe_error *err)
     stand s;
     pqe_status status;
 
-    if (d->due || d->settled || (!vault->session->counted && !d->accepts))
+    if (d->due || d->settled || (!is_counted(vault->session) && !d->accepts))
         return PQE_OK;
     if ((status = read_stand(vault->session, &s, err)) != PQE_OK)
         return status;

@@ -18,7 +18,7 @@ ok doctor
 says "ok    vault"
 says "0 failed"
 says "software protection"
-says "an older copy of the whole directory put back is not detected"
+says "not detected: the file backend has no counter for this vault"
 ok doctor --json
 json "$out" 'j["failures"] == 0 and j["version"] and all(c["level"] in ("ok", "warn", "fail") for c in j["checks"])'
 json "$out" "j['warnings'] == len([c for c in j['checks'] if c['level'] == 'warn'])"

@@ -27,7 +27,7 @@ def options(text):
 # Each command's own entry has its options and no others.
 entries = {}
 for head, body in re.findall(r"^\.It Cm ([^\n]*)\n(.*?)(?=^\.It|^\.El)", sections["COMMANDS"], re.M | re.S):
-    words = re.match(r"[a-z-]+(?: (?:show|change|set|clear|create|list|rm|import|export)\b)?", head).group()
+    words = re.match(r"[a-z-]+(?: (?:show|change|set|clear|create|list|rm|import|export|accept-rollback)\b)?", head).group()
     entries[words] = head + "\n" + body
 commands = {c["name"]: c for c in table["commands"]}
 for name in set(entries) ^ set(commands):

@@ -210,6 +210,10 @@ test_settings_refused(void **state)
         {"\0\1\0\0\0\1x\0\5\0\0\0\2\1\4", 15, PQE_E_TAMPERED},
         {"\0\1\0\0\0\1x\0\5\0\0\0\4\2\1\1\1", 17, PQE_E_TAMPERED}, /* out of order, twice */
         {"\0\1\0\0\0\1x\0\5\0\0\0\4\2\1\2\1", 17, PQE_E_TAMPERED},
+        {"\0\1\0\0\0\1x\0\6\0\0\0\10\0\0\0\0\0\0\0\0", 21, PQE_OK}, /* a counter's value, which may be zero */
+        {"\0\1\0\0\0\1x\0\6\0\0\0\7\0\0\0\0\0\0\0", 20, PQE_E_TAMPERED},
+        {"\0\1\0\0\0\1x\0\6\0\0\0\11\0\0\0\0\0\0\0\0\0", 22, PQE_E_TAMPERED},
+        {"\0\1\0\0\0\1x\0\7\0\0\0\0", 13, PQE_E_VERSION},
         {"\xff\xff\0\0\0\0", 6, PQE_E_VERSION},
         {"\0\1\0\0\0\1x\0\3\0\0\0\1y", 14, PQE_E_VERSION},
         {"\0\1\0\0\0\1x\0\1\0\0\0\1y", 14, PQE_E_TAMPERED}, /* twice */
@@ -233,6 +237,36 @@ test_settings_refused(void **state)
     assert_int_equal(decode_private(large, sizeof large, &got), PQE_E_TAMPERED);
     large[5] = 0;
     assert_int_equal(decode_private(large, sizeof large - 1, &got), PQE_OK);
+}
+
+static void
+test_counter(void **state)
+{
+    static pqe__head_private priv = {.device_id = "d", .has_counter = true, .counter = 0x0102030405060708u}, got;
+    pqe__counter_note note = {.value = 0x0102030405060708u}, read;
+    uint8_t bytes[PQE__HEAD_PRIVATE_MAX];
+    pqe__wcur c = pqe__wcur_init(bytes, sizeof bytes);
+
+    (void)state;
+    assert_pqe_ok(pqe__head_encode_private(&priv, &c, err));
+    assert_int_equal(c.pos, 7 + 14);
+    assert_memory_equal(bytes + 7, "\0\6\0\0\0\10\1\2\3\4\5\6\7\10", 14);
+    assert_int_equal(decode_private(bytes, c.pos, &got), PQE_OK);
+    assert_true(got.has_counter);
+    assert_int_equal(got.counter, priv.counter);
+
+    memset(note.before, 0xbb, sizeof note.before);
+    memset(note.now, 0xaa, sizeof note.now);
+    pqe__counter_note_encode(&note, bytes);
+    assert_int_equal(PQE__COUNTER_NOTE_SIZE, 64);
+    assert_memory_equal(bytes, "\1\2\3\4\5\6\7\10\xbb", 9);
+    assert_int_equal(bytes[8 + 27], 0xbb);
+    assert_int_equal(bytes[8 + 28], 0xaa);
+    assert_true(pqe__counter_note_decode(bytes, 64, &read));
+    assert_memory_equal(&read, &note, sizeof note);
+    assert_false(pqe__counter_note_decode(bytes, 63, &read));
+    assert_false(pqe__counter_note_decode(bytes, 65, &read));
+    assert_false(pqe__counter_note_decode(bytes, 0, &read));
 }
 
 /* ---- labelled inputs ---- */
@@ -272,7 +306,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_head),     cmocka_unit_test(test_head_truncated),   cmocka_unit_test(test_head_flipped),
-        cmocka_unit_test(test_settings), cmocka_unit_test(test_settings_refused), cmocka_unit_test(test_labels),
+        cmocka_unit_test(test_settings), cmocka_unit_test(test_settings_refused), cmocka_unit_test(test_counter),
+        cmocka_unit_test(test_labels),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

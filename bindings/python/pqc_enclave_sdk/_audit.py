@@ -204,5 +204,5 @@ class EnclaveAuditLog:
 
 _OPERATIONS = frozenset({
     "unlock", "lock", "put", "get", "delete", "attest", "policy_violation", "rotate", "policy", "clear", "lost",
-    "identity_create", "identity_import", "identity_delete", "identity_export",
+    "identity_create", "identity_import", "identity_delete", "identity_export", "recovery",
 })

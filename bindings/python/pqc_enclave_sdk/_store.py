@@ -55,6 +55,17 @@ class Store:
             self._deadlines[holder] = _now() + ttl_seconds
             return native
 
+    def accept_rollback(
+        self, backend: EnclaveBackend, holder: int, ttl_seconds: int, caller: str | None = None
+    ) -> tuple[int, int, int]:
+        self._check_process()
+        with self._mutex:
+            native, _created = self._open(backend)
+            self._deadlines.clear()  # the session that runs, if any, ends
+            told = native.accept_rollback(ttl_seconds, caller)
+            self._deadlines[holder] = _now() + ttl_seconds
+            return told
+
     def lock(self, holder: int) -> bool:
         """False if that holder had it locked already."""
         if self._pid != os.getpid():

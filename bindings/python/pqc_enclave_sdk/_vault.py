@@ -122,17 +122,28 @@ class EnclaveVault(IdentityMethods, PolicyMethods):
         """Starts a session of ``ttl_seconds`` (time in suspend counts); makes the vault if there is none.
 
         Called again it starts anew. Raises `BackendError` where the backend refuses (wrong passphrase or key file) or
-        is not available, `DecryptionError` where the vault's index does not verify.
+        is not available, `DecryptionError` where the vault's index does not verify, `RollbackError` where the backend
+        counts the vault's changes and this is an older copy of it.
         """
-        if not isinstance(ttl_seconds, int) or isinstance(ttl_seconds, bool):
-            raise TypeError("ttl_seconds must be an int")
-        if not 1 <= ttl_seconds <= 0xFFFFFFFF:
-            raise ValueError("ttl_seconds must be 1 to 4294967295")
+        _check_ttl(ttl_seconds)
         native = self._store.unlock(self.backend, self._holder, ttl_seconds, self.caller_bundle_id or None)
         vault_id = native.get_info()["vault_id"]
         self._device_id = self.backend.device_id or f"pqe-{vault_id}"
         if not self.audit.is_attached:
             self.audit.log_unlock(self._device_id, vault_id)
+
+    def accept_rollback(self, ttl_seconds: int = DEFAULT_SESSION_TTL) -> tuple[int, int | None, int]:
+        """Goes on with an older copy of the vault, restored from a backup, that `unlock` refuses with `RollbackError`.
+
+        Unlocks it. The device expects this copy from now on and refuses every other; what was done with the vault since
+        the copy was made is given up. Returns three generations of the vault: found, expected (None where the device
+        cannot tell) and the new one. Raises `EnclaveSDKError` (``Status.STATE``) where there is nothing to accept,
+        `BackendError` (``Status.UNAVAILABLE``) where the backend has no counter.
+        """
+        _check_ttl(ttl_seconds)
+        caller = self.caller_bundle_id or None
+        found, expected, generation = self._store.accept_rollback(self.backend, self._holder, ttl_seconds, caller)
+        return found, expected or None, generation
 
     def lock(self) -> None:
         """Ends the session: keys are wiped, open readers fail from now on. May be called at any time."""
@@ -424,6 +435,13 @@ def _code(status: int) -> int:
         return Status(status)
     except ValueError:
         return status
+
+
+def _check_ttl(ttl_seconds: int) -> None:
+    if not isinstance(ttl_seconds, int) or isinstance(ttl_seconds, bool):
+        raise TypeError("ttl_seconds must be an int")
+    if not 1 <= ttl_seconds <= 0xFFFFFFFF:
+        raise ValueError("ttl_seconds must be 1 to 4294967295")
 
 
 def _source_of(content: Content) -> memoryview | BinaryIO:

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include <pqc_enclave/recovery.h>
+
 PyTypeObject *pqepy_vault_type;
 
 /* ---- life ---- */
@@ -207,6 +209,23 @@ vault_unlock(PyObject *object, PyObject *args)
 }
 
 static PyObject *
+vault_accept_rollback(PyObject *object, PyObject *args)
+{
+    pqepy_vault *self = (pqepy_vault *)object;
+    const char *caller = NULL;
+    unsigned int ttl = 0;
+    pqe_rollback told;
+    pqepy_call call;
+
+    if (!PyArg_ParseTuple(args, "|Iz:accept_rollback", &ttl, &caller) || !pqepy_enter_as(&call, self, caller))
+        return NULL;
+    if (!pqepy_leave_as(&call, pqe_recovery_accept_rollback(self->vault, ttl, &told, &call.err)))
+        return NULL;
+    return Py_BuildValue("(KKK)", (unsigned long long)told.found, (unsigned long long)told.expected,
+                         (unsigned long long)told.generation);
+}
+
+static PyObject *
 vault_lock(PyObject *object, PyObject *unused)
 {
     pqepy_vault *self = (pqepy_vault *)object;
@@ -251,10 +270,11 @@ vault_get_info(PyObject *object, PyObject *unused)
         return NULL;
     if (!pqepy_leave(&call, pqe_vault_get_info(self->vault, &info, &call.err)))
         return NULL;
-    return Py_BuildValue("{s:s,s:s,s:s,s:s,s:I,s:K,s:K,s:O}", "vault_id", info.vault_id, "backend", info.backend,
+    return Py_BuildValue("{s:s,s:s,s:s,s:s,s:I,s:K,s:K,s:i,s:O}", "vault_id", info.vault_id, "backend", info.backend,
                          "suite", info.suite, "key_source", info.key_source, "format_version", info.format_version,
                          "generation", (unsigned long long)info.generation, "artifact_count",
-                         (unsigned long long)info.artifact_count, "read_only", info.read_only ? Py_True : Py_False);
+                         (unsigned long long)info.artifact_count, "rollback", (int)info.rollback, "read_only",
+                         info.read_only ? Py_True : Py_False);
 }
 
 /* ---- artifacts ---- */
@@ -434,6 +454,8 @@ vault_grant_public_key(PyObject *object, PyObject *unused)
 static PyMethodDef methods[] = {
     {"close", vault_close, METH_NOARGS, "close() -> None\n\nLocks and closes; calls in progress fail first."},
     {"unlock", vault_unlock, METH_VARARGS, "unlock(ttl_seconds=0, caller=None) -> None"},
+    {"accept_rollback", vault_accept_rollback, METH_VARARGS,
+     "accept_rollback(ttl_seconds=0, caller=None) -> (found, expected, generation)"},
     {"lock", vault_lock, METH_NOARGS, "lock() -> None"},
     {"ttl", vault_ttl, METH_NOARGS, "ttl() -> int\n\nSeconds left in the session, 0 when locked."},
     {"get_info", vault_get_info, METH_NOARGS, "get_info() -> dict"},

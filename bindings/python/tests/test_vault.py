@@ -482,6 +482,20 @@ def test_wrong_key(file_vault, scratch):
         assert other.get_artifact("a").content == b"x"
 
 
+def test_nothing_to_accept_without_a_counter(vault):
+    vault.unlock()
+    with pytest.raises(BackendError) as error:
+        vault.accept_rollback()
+    assert error.value.code is Status.UNAVAILABLE
+    assert not vault.is_unlocked
+    with pytest.raises(ValueError):
+        vault.accept_rollback(0)
+    with pytest.raises(TypeError):
+        vault.accept_rollback(True)
+    vault.unlock()
+    assert vault.is_unlocked
+
+
 def test_rotate(vault):
     vault.put_artifact("a", KIND, b"x")
     before = vault.grant_public_key()
