@@ -22,6 +22,8 @@ static pqe_backend_ops table;
 static unsigned settings;
 static counting_fault fault;
 static atomic_uint advances, reads;
+static void (*before_read)(void *);
+static void *before_read_arg;
 
 typedef struct device {
     void *self;
@@ -44,6 +46,13 @@ void
 counting_break(counting_fault f)
 {
     fault = f;
+}
+
+void
+counting_before_read(void (*fn)(void *arg), void *arg)
+{
+    before_read_arg = arg;
+    before_read = fn;
 }
 
 unsigned
@@ -291,10 +300,14 @@ static pqe_status
 counting_read(void *self, void *key, uint64_t *value, pqe_blob *note, pqe_error *err)
 {
     const counted_key *k = key;
+    void (*fn)(void *) = before_read;
     char path[PATH_SIZE];
     ssize_t n;
 
     (void)self;
+    before_read = NULL;
+    if (fn != NULL)
+        fn(before_read_arg);
     atomic_fetch_add(&reads, 1);
     if (fault == COUNTING_CANNOT_READ)
         return no(err, PQE_E_BACKEND, "the counter cannot be read, on purpose");

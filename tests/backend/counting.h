@@ -34,6 +34,10 @@ typedef enum counting_fault {
 /** From now on, until told otherwise. */
 void counting_break(counting_fault fault);
 
+/** Calls `fn` once, when a counter is read next: what another process may do at that moment. It must not use the backend
+ *  that is read. */
+void counting_before_read(void (*fn)(void *arg), void *arg);
+
 /** Successful increments, and advances to the present value, since the last call. */
 unsigned counting_advances(void);
 unsigned counting_reads(void);

@@ -851,6 +851,39 @@ a_running_session_looks_too(void **state)
     bed_end(&b);
 }
 
+static void
+put_by_another(void *arg)
+{
+    for (unsigned i = 0; i < 3; i++)
+        put_ok(arg, "meanwhile", "m", 1);
+}
+
+/* Another process changes the vault between the look at the head and the look at the counter. */
+static void
+a_change_between_two_looks(void **state)
+{
+    pqe_backend *device;
+    pqe_vault *other;
+    bed b;
+
+    (void)state;
+    bed_make(&b, 0);
+    device = open_device(&b, counting());
+    other = vault_open(b.dir, device);
+    bed_close(&b);
+    counting_before_read(put_by_another, other);
+    opens(&b);
+    get_equals(b.vault, "meanwhile", "m", 1);
+    put_ok(other, "second", "2", 1); /* so that this session looks */
+    counting_before_read(put_by_another, other);
+    get_equals(b.vault, "second", "2", 1);
+    put_ok(b.vault, "third", "3", 1);
+    get_equals(other, "third", "3", 1);
+    pqe_vault_close(&other);
+    pqe_backend_close(&device);
+    bed_end(&b);
+}
+
 static int
 hold_gate(const bed *b)
 {
@@ -987,6 +1020,7 @@ main(void)
         cmocka_unit_test(read_only_media),
         cmocka_unit_test(several_handles),
         cmocka_unit_test(a_running_session_looks_too),
+        cmocka_unit_test(a_change_between_two_looks),
         cmocka_unit_test(another_holds_the_gate),
         cmocka_unit_test(unlock_does_not_wait_for_the_gate),
         cmocka_unit_test(the_gate_itself),
