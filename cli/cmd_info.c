@@ -88,11 +88,11 @@ print_vault(const cli *c, const char *key_file)
     cli_put_field("opened by", facts->key_source);
     if (key_file != NULL)
         cli_put_field("key file", key_file);
-    if (rollback != NULL)
-        cli_put_field("rollback", rollback);
     put_number("format", facts->format_version);
     put_number("generation", facts->generation);
     put_number("artifacts", facts->artifact_count);
+    if (rollback != NULL)
+        cli_put_field("rollback", rollback);
     free(rollback);
 }
 

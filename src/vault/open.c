@@ -189,11 +189,11 @@ read_info(pqe_vault *vault, pqe_vault_info *out, pqe_error *err)
     out->artifact_count = head.artifact_count;
     out->read_only = pqe__store_read_only(vault->store);
     ops = vault->backend != NULL ? vault->backend->ops : pqe__backend_find(out->backend);
+    if (ops != NULL && (ops->info.capabilities & PQE_CAP_COUNTER) == 0)
+        out->rollback = PQE_ROLLBACK_NOT_DETECTED;
     source = pqe__backend_key_source(ops, state, state_len);
     if (source != NULL)
         memcpy(out->key_source, source, strlen(source) + 1);
-    if (ops != NULL && (ops->info.capabilities & PQE_CAP_COUNTER) == 0)
-        out->rollback = PQE_ROLLBACK_NOT_DETECTED;
     return PQE_OK;
 }
 
