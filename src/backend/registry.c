@@ -8,7 +8,13 @@
 
 #include "util/opts.h"
 
-static const pqe_backend_ops *const builtins[] = {&pqe__memory_ops, &pqe__file_ops};
+static const pqe_backend_ops *const builtins[] = {
+    &pqe__memory_ops,
+    &pqe__file_ops,
+#ifdef PQE_PKCS11
+    &pqe__pkcs11_ops,
+#endif
+};
 
 bool
 pqe_backend_builtin(size_t index, pqe_backend_info *out)
