@@ -192,6 +192,7 @@ read_info(pqe_vault *vault, pqe_vault_info *out, pqe_error *err)
     source = pqe__backend_key_source(ops, state, state_len);
     if (source != NULL)
         memcpy(out->key_source, source, strlen(source) + 1);
+    pqe__backend_describe(ops, state, state_len, out->held_by);
     return PQE_OK;
 }
 
