@@ -142,6 +142,9 @@ run(cli *c)
         check_backend(&d);
         if (c->facts.held_by[0] != '\0')
             doctor_say(&d, DOCTOR_OK, "held-by", NULL, "%s", c->facts.held_by);
+        if (c->facts.native_kem)
+            doctor_say(&d, DOCTOR_OK, "device-keys", NULL,
+                       "native ML-KEM: the decapsulation keys never leave the backend");
         check_unlock(&d);
         doctor_say(&d, DOCTOR_WARN, "rollback", "keep the vault where others cannot replace it",
                    "this backend has no counter: an older copy of the whole directory put back is not detected");

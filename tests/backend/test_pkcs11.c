@@ -296,7 +296,7 @@ notices_another_token(void **state)
     attach_says(&f, softhsm_config("one", pin), PQE_E_DENIED, "is not there");
     pqe_backend_close(&f.backend);
     softhsm_remove("three");
-    softhsm_token("three");  /* the same label, another serial number */
+    softhsm_token("three"); /* the same label, another serial number */
     token->C_Finalize(NULL);
     attach_says(&f, softhsm_config("three", pin), PQE_E_DENIED, "is not there");
 }

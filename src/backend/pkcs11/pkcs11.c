@@ -142,8 +142,7 @@ p11_enrol(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], pqe_blob *state
         p11_detach(self, k);
         return status;
     }
-    s.flags = (uint8_t)((p11_capabilities(self) & PQE_CAP_NATIVE_KEM) != 0 ? PQE__P11_NATIVE_KEM : 0);
-    s.flags |= (uint8_t)(token.says_hardware ? PQE__P11_HARDWARE : 0);
+    s.flags = token.says_hardware ? PQE__P11_HARDWARE : 0;
     s.token = token.identity;
     memcpy(s.kek_id, k->kek_id, sizeof s.kek_id);
     status = pqe__p11_prove(p, k, vault_id, &s, err);

@@ -40,8 +40,7 @@ pqe__p11_state_decode(const uint8_t *data, size_t len, pqe__p11_state *out)
     pqe__get_copy(&c, out->token.serial, sizeof out->token.serial);
     pqe__get_copy(&c, out->kek_id, sizeof out->kek_id);
     pqe__get_copy(&c, out->box, sizeof out->box);
-    return pqe__rcur_done(&c) && version == STATE_VERSION &&
-           (out->flags & ~(PQE__P11_NATIVE_KEM | PQE__P11_HARDWARE)) == 0;
+    return pqe__rcur_done(&c) && version == STATE_VERSION && (out->flags & ~PQE__P11_HARDWARE) == 0;
 }
 
 /* Label, vault id, and the state up to the box. */
@@ -152,10 +151,7 @@ pqe__p11_describe(const uint8_t *data, size_t len, char *text, size_t capacity)
     trimmed(s.token.label, sizeof s.token.label, label);
     trimmed(s.token.model, sizeof s.token.model, model);
     trimmed(s.token.serial, sizeof s.token.serial, serial);
-    snprintf(text, capacity, "PKCS#11 token '%s' (%s, serial %s), %s; %s", label, model, serial,
-             (s.flags & PQE__P11_HARDWARE) != 0 ? "hardware by its own word" : "not said to be hardware",
-             (s.flags & PQE__P11_NATIVE_KEM) != 0
-                 ? "native ML-KEM: the decapsulation key never leaves the token"
-                 : "it holds an AES-256 key; the decapsulation key is in this process while the vault is unlocked");
+    snprintf(text, capacity, "PKCS#11 token '%s' (%s, serial %s), %s", label, model, serial,
+             (s.flags & PQE__P11_HARDWARE) != 0 ? "hardware by its own word" : "not said to be hardware");
     return true;
 }

@@ -8,8 +8,7 @@
 
 #include "backend/pkcs11/keys.h"
 
-#define PQE__P11_NATIVE_KEM 0x1u
-#define PQE__P11_HARDWARE 0x2u /* as the token says */
+#define PQE__P11_HARDWARE 0x1u /* as the token says */
 #define PQE__P11_PROOF_SIZE 16 /* bytes in the box, all zero */
 #define PQE__P11_BOX_SIZE (PQE__P11_PROOF_SIZE + PQE__BOX_OVERHEAD)
 #define PQE__P11_STATE_SIZE (2 + sizeof(pqe__p11_identity) + PQE__P11_ID_SIZE + PQE__P11_BOX_SIZE)
