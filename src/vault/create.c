@@ -10,7 +10,7 @@ static pqe_status
 seal_item(pqe_vault *vault, void *backend_key, const pqe__keys *keys, pqe__key_purpose purpose, const uint8_t *secret,
           size_t len, pqe_error *err)
 {
-    uint8_t sealed[PQE__ITEM_MAX], aad[PQE__LABEL_MAX];
+    uint8_t sealed[PQE_SEAL_BLOB_MAX], aad[PQE__LABEL_MAX];
     pqe_blob blob = {.data = sealed, .capacity = sizeof sealed};
     size_t aad_len = pqe__aad_device_key(aad, keys->vault_id, purpose, keys->suite, keys->epoch);
     pqe__device_item item = purpose == PQE__KEY_VAULT ? PQE__ITEM_VAULT_KEY : PQE__ITEM_GRANT_KEY;
