@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <p11-kit/pkcs11.h>
+#include "backend/pkcs11/api.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -101,12 +101,12 @@ get_attribute_value(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTRI
 }
 
 static void
-drop_aad(CK_MECHANISM *mechanism, CK_GCM_PARAMS *params)
+drop_aad(CK_MECHANISM *mechanism, pqe__p11_gcm *params)
 {
     if (!on(SHIM_NO_AAD) || mechanism->mechanism != CKM_AES_GCM)
         return;
-    *params = *(CK_GCM_PARAMS *)mechanism->pParameter;
-    params->aad_ptr = NULL;
+    *params = *(pqe__p11_gcm *)mechanism->pParameter;
+    params->aad = NULL;
     params->aad_len = 0;
     mechanism->pParameter = params;
 }
@@ -115,11 +115,11 @@ static CK_RV
 encrypt_init(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key)
 {
     CK_MECHANISM copy = *mechanism;
-    CK_GCM_PARAMS params;
+    pqe__p11_gcm params;
 
     if (on(SHIM_OWN_NONCE)) {
         own_nonce[11]++;
-        memcpy(((CK_GCM_PARAMS *)mechanism->pParameter)->iv_ptr, own_nonce, sizeof own_nonce);
+        memcpy(((pqe__p11_gcm *)mechanism->pParameter)->nonce, own_nonce, sizeof own_nonce);
     }
     drop_aad(&copy, &params);
     return real->C_EncryptInit(session, &copy, key);
@@ -129,7 +129,7 @@ static CK_RV
 decrypt_init(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key)
 {
     CK_MECHANISM copy = *mechanism;
-    CK_GCM_PARAMS params;
+    pqe__p11_gcm params;
 
     if (on(SHIM_LOSES_ONCE) || on(SHIM_LOSES)) {
         flags &= ~(unsigned)SHIM_LOSES_ONCE;

@@ -46,6 +46,14 @@ typedef struct pqe__p11_functions_3_2 {
     pqe__p11_decapsulate decapsulate;
 } pqe__p11_functions_3_2;
 
+/** CK_GCM_PARAMS, whose members p11-kit's versions name differently. */
+typedef struct pqe__p11_gcm {
+    unsigned char *nonce;
+    CK_ULONG nonce_len, nonce_bits;
+    unsigned char *aad;
+    CK_ULONG aad_len, tag_bits;
+} pqe__p11_gcm;
+
 /** CK_SIGN_ADDITIONAL_CONTEXT. */
 typedef struct pqe__p11_sign_context {
     CK_ULONG hedge;

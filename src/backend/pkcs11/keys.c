@@ -184,15 +184,15 @@ pqe__p11_destroy_all(const pqe__p11_self *self, CK_SESSION_HANDLE session, const
 
 /* ---- AES-256-GCM ---- */
 
-static CK_GCM_PARAMS
+static pqe__p11_gcm
 gcm(uint8_t *nonce, const uint8_t *aad, size_t aad_len)
 {
-    CK_GCM_PARAMS params = {.iv_ptr = nonce,
-                            .iv_len = PQE__NONCE_SIZE,
-                            .iv_bits = 8 * PQE__NONCE_SIZE,
-                            .aad_ptr = aad_len != 0 ? (unsigned char *)(uintptr_t)aad : NULL,
-                            .aad_len = (CK_ULONG)aad_len,
-                            .tag_bits = 8 * PQE__TAG_SIZE};
+    pqe__p11_gcm params = {.nonce = nonce,
+                           .nonce_len = PQE__NONCE_SIZE,
+                           .nonce_bits = 8 * PQE__NONCE_SIZE,
+                           .aad = aad_len != 0 ? (unsigned char *)(uintptr_t)aad : NULL,
+                           .aad_len = (CK_ULONG)aad_len,
+                           .tag_bits = 8 * PQE__TAG_SIZE};
     return params;
 }
 
@@ -203,7 +203,7 @@ pqe__p11_encrypt(const pqe__p11_self *self, const pqe__p11_key *key, const uint8
                  const uint8_t *in, size_t len, uint8_t *box)
 {
     const CK_FUNCTION_LIST *f = self->module->f;
-    CK_GCM_PARAMS params = gcm(box, aad, aad_len);
+    pqe__p11_gcm params = gcm(box, aad, aad_len);
     CK_MECHANISM mechanism = {CKM_AES_GCM, &params, sizeof params};
     CK_ULONG out_len = (CK_ULONG)(len + PQE__TAG_SIZE);
     CK_RV rv;
@@ -224,7 +224,7 @@ pqe__p11_decrypt(const pqe__p11_self *self, const pqe__p11_key *key, const uint8
 {
     const CK_FUNCTION_LIST *f = self->module->f;
     uint8_t nonce[PQE__NONCE_SIZE];
-    CK_GCM_PARAMS params = gcm(nonce, aad, aad_len);
+    pqe__p11_gcm params = gcm(nonce, aad, aad_len);
     CK_MECHANISM mechanism = {CKM_AES_GCM, &params, sizeof params};
     CK_ULONG out_len = (CK_ULONG)(len - PQE__NONCE_SIZE); /* room for the tag as well: some tokens insist */
     CK_RV rv;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The PKCS#11 backend: the vault's key-encryption key is an AES-256 key that a token made and does not give out.
+ * The PKCS#11 backend: the vault's key-encryption key is an AES-256 key that a token made and does not give out. Where
+ * the token has ML-KEM and ML-DSA, device keys and identities are its own too (pairs.h).
  *
  * Each attached vault has a session of its own. Where session, login or token are lost, an operation opens anew once, if
  * the PIN comes from a file; a person is asked only at unlock.
@@ -8,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/pkcs11/pairs.h"
 #include "backend/pkcs11/state.h"
 #include "backend/registry.h"
 #include "util/error.h"
@@ -42,6 +44,8 @@ settle_capabilities(pqe__p11_self *p, pqe_error *err)
         return pqe__fail(err, PQE_E_UNAVAILABLE, PQE_ORIGIN_BACKEND, 0,
                          "the token has no ML-KEM by PKCS#11 3.2, and the URI insists on it (tier=native)");
     p->capabilities |= PQE_CAP_PERSISTENT;
+    if (p->uri.tier == PQE__P11_TIER_KEK)
+        p->capabilities &= ~(PQE_CAP_NATIVE_KEM | PQE_CAP_NATIVE_ML_DSA);
     return PQE_OK;
 }
 
@@ -331,7 +335,7 @@ const pqe_backend_ops pqe__pkcs11_ops = {
              .protection = "secure-element",
              .caveat = "as good as the token and its module, which runs in this process: a software token is a file "
                        "under a PIN, and whoever has token and PIN opens the vault",
-             .capabilities = PQE_CAP_SEAL | PQE_CAP_PERSISTENT},
+             .capabilities = PQE_CAP_SEAL | PQE_CAP_PERSISTENT | PQE_CAP_NATIVE_KEM | PQE_CAP_NATIVE_ML_DSA},
     .open = p11_open,
     .close = p11_close,
     .enrol = p11_enrol,
@@ -341,6 +345,12 @@ const pqe_backend_ops pqe__pkcs11_ops = {
     .seal = p11_seal,
     .unseal = p11_unseal,
     .key_source = p11_key_source,
+    .identity_make = pqe__p11_identity_make,
+    .identity_sign = pqe__p11_identity_sign,
+    .identity_drop = pqe__p11_identity_drop,
+    .kem_make = pqe__p11_kem_make,
+    .kem_decapsulate = pqe__p11_kem_decapsulate,
+    .kem_drop = pqe__p11_kem_drop,
     .describe = pqe__p11_describe,
     .capabilities = p11_capabilities,
 };
