@@ -62,7 +62,6 @@ check_kek(const pqe__p11_self *self, const pqe__p11_key *key, pqe_error *err)
                                              {CKA_ALWAYS_SENSITIVE, "CKA_ALWAYS_SENSITIVE", true},
                                              {CKA_EXTRACTABLE, "CKA_EXTRACTABLE", false},
                                              {CKA_NEVER_EXTRACTABLE, "CKA_NEVER_EXTRACTABLE", true},
-                                             {CKA_LOCAL, "CKA_LOCAL", true},
                                              {CKA_ENCRYPT, "CKA_ENCRYPT", true},
                                              {CKA_DECRYPT, "CKA_DECRYPT", true},
                                              {CKA_WRAP, "CKA_WRAP", false},

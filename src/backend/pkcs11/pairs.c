@@ -80,7 +80,6 @@ check_private(const pqe__p11_self *p, const pqe__p11_key *k, const pair_kind *ki
                                       {CKA_ALWAYS_SENSITIVE, "CKA_ALWAYS_SENSITIVE", true},
                                       {CKA_EXTRACTABLE, "CKA_EXTRACTABLE", false},
                                       {CKA_NEVER_EXTRACTABLE, "CKA_NEVER_EXTRACTABLE", true},
-                                      {CKA_LOCAL, "CKA_LOCAL", true},
                                       {kind->private_use, kind->use_name, true}};
     pqe_status status = pqe__p11_check(p, k->session, key, wanted, sizeof wanted / sizeof wanted[0], err);
 
