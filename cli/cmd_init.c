@@ -10,18 +10,22 @@
 
 #include <pqc_enclave/backend.h>
 
+#include "backend_note.h"
 #include "commands.h"
 #include "json.h"
 #include "process.h"
 #include "report.h"
 #include "session.h"
 
+/* `config` is a name, or "name:more". Of the file backend, `more` is what options say. */
 static bool
-find_backend(const char *name, pqe_backend_info *out)
+find_backend(const char *config, pqe_backend_info *out)
 {
+    size_t len = strcspn(config, ":");
+
     for (size_t i = 0; pqe_backend_builtin(i, out); i++)
-        if (strcmp(out->name, name) == 0)
-            return true;
+        if (strlen(out->name) == len && memcmp(out->name, config, len) == 0)
+            return config[len] == '\0' || strcmp(out->name, "file") != 0;
     return false;
 }
 
@@ -52,7 +56,7 @@ check_options(cli *c, const char *backend, bool by_passphrase)
     if (suite != NULL && strcmp(suite, PQE_SUITE_ML_KEM_768) != 0)
         return cli_usage(c, "--suite: %s is not a suite of this version; there is " PQE_SUITE_ML_KEM_768, suite);
     if (!find_backend(backend, &info))
-        return cli_fail(c, PQE_E_UNAVAILABLE, "cannot open backend", backend, "there is no backend of that name", NULL);
+        return cli_fail(c, PQE_E_UNAVAILABLE, "cannot open backend", NULL, "there is no backend of that name", NULL);
     if ((info.capabilities & PQE_CAP_PERSISTENT) == 0)
         return cli_usage(c, "--backend: the key of %s ends with the process, a vault on disk could not be opened again",
                          backend);
@@ -60,6 +64,8 @@ check_options(cli *c, const char *backend, bool by_passphrase)
         return cli_usage(c, "the backend %s takes no passphrase", backend);
     if (by_passphrase && key_file != NULL)
         return cli_usage(c, "a vault is opened by a key file or by a passphrase, not by both");
+    if (strcmp(info.name, "file") != 0)
+        return key_file != NULL ? cli_usage(c, "--key-file: the backend %s takes no key file", info.name) : 0;
     return by_passphrase ? 0 : check_key_place(c);
 }
 
@@ -142,6 +148,8 @@ print_result(cli *c)
             puts("Back up the key file, and not beside the vault: without it nothing in the vault can be read.");
         } else if (strcmp(c->facts.key_source, "passphrase") == 0) {
             puts("Keep the passphrase safe: without it nothing in the vault can be read.");
+        } else if (strcmp(c->facts.key_source, "token") == 0) {
+            puts("The vault opens with this token alone: without it nothing in the vault can be read.");
         }
     }
     free(key_file);
@@ -173,18 +181,19 @@ run(cli *c)
     config = backend_config(c, backend, by_passphrase);
     if (config == NULL)
         return cli_fail_errno(c, ENOMEM, "cannot create vault", c->vault_dir, NULL);
+    c->passphrase.is_pin = strncmp(config, "pkcs11", 6) == 0;
     code = cli_create(c, config);
+    if (code == 0 && pqe_vault_get_info(c->vault, &c->facts, &error) != PQE_OK)
+        code = cli_report(c, "cannot read vault", c->vault_dir, &error);
+    if (code == 0 && strcmp(c->facts.backend, "file") != 0 && strchr(config, ':') != NULL)
+        code = cli_backend_note_write(c, c->facts.vault_id, config);
     free(config);
-    if (code != 0)
-        return code;
-    if (pqe_vault_get_info(c->vault, &c->facts, &error) != PQE_OK)
-        return cli_report(c, "cannot read vault", c->vault_dir, &error);
-    return print_result(c);
+    return code != 0 ? code : print_result(c);
 }
 
 static const cli_option options[] = {
     {"passphrase", 0, CLI_VALUE_NONE, NULL, "open the vault by a passphrase instead of a key file", NULL},
-    {"backend", 0, CLI_VALUE_WORDS, "NAME", "what holds the device key (file)", "file"},
+    {"backend", 0, CLI_VALUE_WORDS, "NAME", "what holds the device key (file)", "file pkcs11:"},
     {"suite", 0, CLI_VALUE_WORDS, "SUITE", "how keys are encapsulated (ml-kem-768)", "ml-kem-768"},
     {NULL, 0, CLI_VALUE_NONE, NULL, NULL, NULL},
 };

@@ -140,8 +140,9 @@ pqe__hpke_seal(const pqe__hpke_suite *suite, const pqe__kem_key *recipient, cons
 
 /* RFC 9180, section 6.1, OpenBase(). */
 pqe_status
-pqe__hpke_open(const pqe__hpke_suite *suite, const pqe__kem_key *recipient, const uint8_t *info, size_t info_len,
-               const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len, uint8_t *out, pqe_error *err)
+pqe__hpke_open_by(const pqe__hpke_suite *suite, pqe__decapsulate_fn decapsulate, void *user, const uint8_t *info,
+                  size_t info_len, const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len, uint8_t *out,
+                  pqe_error *err)
 {
     secrets *s;
     pqe__aead *aead = NULL;
@@ -153,7 +154,7 @@ pqe__hpke_open(const pqe__hpke_suite *suite, const pqe__kem_key *recipient, cons
         return pqe__fail_nomem(err);
     status = check_suite(suite, err);
     if (status == PQE_OK)
-        status = pqe__kem_decapsulate(recipient, in, PQE__KEM_CIPHERTEXT_SIZE, s->shared, err);
+        status = decapsulate(user, in, PQE__KEM_CIPHERTEXT_SIZE, s->shared, err);
     if (status == PQE_OK)
         status = key_schedule(suite, s, info, info_len, &aead, err);
     if (status == PQE_OK)
@@ -164,4 +165,18 @@ pqe__hpke_open(const pqe__hpke_suite *suite, const pqe__kem_key *recipient, cons
     pqe__aead_free(&aead);
     pqe__secmem_free(s);
     return status;
+}
+
+static pqe_status
+decapsulate_here(void *user, const uint8_t *ct, size_t len, uint8_t shared[PQE__KEM_SHARED_SIZE], pqe_error *err)
+{
+    return pqe__kem_decapsulate(user, ct, len, shared, err);
+}
+
+pqe_status
+pqe__hpke_open(const pqe__hpke_suite *suite, const pqe__kem_key *recipient, const uint8_t *info, size_t info_len,
+               const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len, uint8_t *out, pqe_error *err)
+{
+    return pqe__hpke_open_by(suite, decapsulate_here, (void *)(uintptr_t)recipient, info, info_len, aad, aad_len, in,
+                             len, out, err);
 }

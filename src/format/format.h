@@ -158,7 +158,7 @@ pqe_status pqe__identity_decode(const uint8_t *bytes, size_t len, pqe__identity 
 
 /* ---- labelled inputs ---- */
 
-typedef enum { PQE__KEY_VAULT = 1, PQE__KEY_GRANT = 2 } pqe__key_purpose;
+typedef enum { PQE__KEY_VAULT = 1, PQE__KEY_GRANT = 2, PQE__KEY_ORIGIN = 3 } pqe__key_purpose;
 typedef enum { PQE__SECRET_ROOT = 1, PQE__SECRET_SESSION = 2 } pqe__secret_purpose;
 
 #define PQE__LABEL_MAX 96u

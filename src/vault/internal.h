@@ -31,6 +31,12 @@
 #define PQE__ARTIFACT_ID_PREFIX "urn:pqc-enclave-art:"
 #define PQE__WRAP_CACHE 64u /* session secrets kept open at once */
 
+/** What a backend that decapsulates itself wants back to use the two device keys. Nothing of it is secret. */
+typedef struct pqe__native {
+    size_t vault_len, grant_len;
+    uint8_t vault[PQE_SEAL_BLOB_MAX], grant[PQE_SEAL_BLOB_MAX];
+} pqe__native;
+
 /** Keys under which one key epoch's index and secrets are read. Everything secret in it is in locked memory or in
  *  libcrypto contexts that are wiped when freed. */
 typedef struct pqe__secrets {
@@ -47,8 +53,9 @@ typedef struct pqe__keys {
     uint32_t epoch;
     uint8_t device_digest[PQE__DIGEST_SIZE];
     uint8_t root_key_id[PQE__ID_SIZE];
-    pqe__kem_key *vault_key;
-    pqe__secrets *secret; /* locked memory */
+    pqe__kem_key *vault_key; /* its public part alone, where the backend keeps the private one */
+    pqe__native *native;     /* what the backend knows its key pairs by; NULL where it only seals */
+    pqe__secrets *secret;    /* locked memory */
     pqe__aead *head_aead, *index_aead, *audit_aead;
     size_t wrap_count, wrap_next;
     uint8_t wrap_id[PQE__WRAP_CACHE][PQE__ID_SIZE];
@@ -131,6 +138,21 @@ pqe_status pqe__vault_create(pqe_vault *vault, const pqe_vault_opts *o, pqe_erro
 /** Makes both device key pairs and the origin key, has the backend seal them, seals keys->secret->root to the vault
  *  key, and derives the rest. In a write transaction; vault id, suite, epoch, root and its id are set. */
 pqe_status pqe__device_make(pqe_vault *vault, void *backend_key, pqe__keys *keys, pqe_error *err);
+
+/* ---- native.c ---- */
+
+/** Has the backend make both device key pairs, seals the origin key (made here), writes the device items, and sets
+ *  keys->native, keys->vault_key and keys->secret->origin. The backend forgets the pairs if it fails. */
+pqe_status pqe__native_make(pqe_vault *vault, void *backend_key, pqe__keys *keys, pqe_error *err);
+/** Reads keys->native and keys->vault_key; *found false, and nothing set, where the backend only seals. */
+pqe_status pqe__native_load(pqe_vault *vault, pqe__keys *keys, bool *found, pqe_error *err);
+/** Writes the grant key's public part. */
+pqe_status pqe__native_grant_public(pqe_vault *vault, uint8_t ek[PQE__KEM_PUBLIC_SIZE], pqe_error *err);
+/** Has the backend forget both pairs; NULL is fine. */
+void pqe__native_drop(pqe_vault *vault, void *backend_key, const pqe__native *native);
+/** Opens what is HPKE-sealed to the vault key, wherever that is: for unlocking, when no session can end meanwhile. */
+pqe_status pqe__vault_key_open(pqe_vault *vault, void *backend_key, const pqe__keys *keys, const uint8_t *info,
+                               size_t info_len, const uint8_t *sealed, size_t sealed_len, uint8_t *out, pqe_error *err);
 
 /* ---- session.c ---- */
 
@@ -290,7 +312,12 @@ pqe_status pqe__check_name(const char *name, pqe_error *err);
 /** The row of a session secret, proved by the index. */
 pqe_status pqe__secret_find(pqe__txn *txn, const pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], pqe__entry *entry,
                             pqe__secret_row *row, pqe_error *err);
-pqe_status pqe__secret_open(const pqe__keys *keys, const pqe__secret_row *row, uint8_t secret[32], pqe_error *err);
+/** Leaves the session while a backend decapsulates: PQE_E_LOCKED if it ended meanwhile. */
+pqe_status pqe__secret_open(pqe__txn *txn, const pqe__keys *keys, const pqe__secret_row *row, uint8_t secret[32],
+                            pqe_error *err);
+/** The same where the backend has the key: what pqe__secret_open() does then (native.c). */
+pqe_status pqe__native_secret_open(pqe__txn *txn, const pqe__keys *keys, const uint8_t *info, size_t info_len,
+                                   const pqe__secret_row *row, uint8_t secret[32], pqe_error *err);
 /** Seals to keys->vault_key and sets row->sealed and row->digest; row->key_id is given. */
 pqe_status pqe__secret_seal(const pqe__keys *keys, const uint8_t secret[32], pqe__secret_row *row, pqe_error *err);
 /** The wrap key of a session, in locked memory that belongs to `keys`. */

@@ -40,6 +40,7 @@ pqe__keys_free(pqe__keys **keys)
     if (k == NULL)
         return;
     pqe__kem_free(&k->vault_key);
+    free(k->native);
     pqe__aead_free(&k->head_aead);
     pqe__aead_free(&k->index_aead);
     pqe__aead_free(&k->audit_aead);
@@ -90,10 +91,13 @@ pqe__keys_derive(pqe__keys *keys, pqe_error *err)
     return status;
 }
 
-/* The vault key's seed and the origin key, sealed together by the backend. */
+/* The vault key's seed and the origin key, sealed together by the backend; the origin key alone, where the backend keeps
+   the vault key itself. */
 static pqe_status
 open_device_key(pqe_vault *vault, void *backend_key, pqe__keys *keys, pqe_error *err)
 {
+    bool native;
+    size_t seed_len;
     uint8_t sealed[PQE__ITEM_MAX], aad[PQE__LABEL_MAX];
     size_t sealed_len, aad_len;
     pqe_blob secret = {.data = pqe__secmem_alloc(PQE_SEAL_SECRET_MAX), .capacity = PQE_SEAL_SECRET_MAX};
@@ -101,23 +105,28 @@ open_device_key(pqe_vault *vault, void *backend_key, pqe__keys *keys, pqe_error 
 
     if (secret.data == NULL)
         return pqe__fail_nomem(err);
-    status = pqe__store_get_item(vault->store, PQE__ITEM_VAULT_KEY, sealed, sizeof sealed, &sealed_len, err);
+    status = pqe__native_load(vault, keys, &native, err);
+    seed_len = native ? 0 : PQE__KEM_SEED_SIZE;
+    if (status == PQE_OK)
+        status = pqe__store_get_item(vault->store, PQE__ITEM_VAULT_KEY, sealed, sizeof sealed, &sealed_len, err);
     if (status == PQE_OK) {
-        aad_len = pqe__aad_device_key(aad, keys->vault_id, PQE__KEY_VAULT, keys->suite, keys->epoch);
+        aad_len = pqe__aad_device_key(aad, keys->vault_id, native ? PQE__KEY_ORIGIN : PQE__KEY_VAULT, keys->suite,
+                                      keys->epoch);
         status = pqe__backend_unseal(vault->backend, backend_key, aad, aad_len, sealed, sealed_len, &secret, err);
     }
-    if (status == PQE_OK && secret.len != PQE__KEM_SEED_SIZE + sizeof keys->secret->origin)
+    if (status == PQE_OK && secret.len != seed_len + sizeof keys->secret->origin)
         status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_BACKEND, 0, "the sealed device key has another length");
     if (status == PQE_OK) {
-        memcpy(keys->secret->origin, secret.data + PQE__KEM_SEED_SIZE, sizeof keys->secret->origin);
-        status = pqe__kem_from_seed(secret.data, &keys->vault_key, err);
+        memcpy(keys->secret->origin, secret.data + seed_len, sizeof keys->secret->origin);
+        if (!native)
+            status = pqe__kem_from_seed(secret.data, &keys->vault_key, err);
     }
     pqe__secmem_free(secret.data);
     return status;
 }
 
 static pqe_status
-open_root(pqe_vault *vault, pqe__keys *keys, pqe_error *err)
+open_root(pqe_vault *vault, void *backend_key, pqe__keys *keys, pqe_error *err)
 {
     uint8_t sealed[PQE__ITEM_MAX], info[PQE__LABEL_MAX];
     size_t sealed_len, info_len;
@@ -129,8 +138,7 @@ open_root(pqe_vault *vault, pqe__keys *keys, pqe_error *err)
     if (sealed_len != PQE__SEALED_SECRET_SIZE)
         return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "the sealed root secret has another length");
     info_len = pqe__info_secret(info, keys->vault_id, keys->suite, PQE__SECRET_ROOT, keys->root_key_id);
-    status = pqe__hpke_open(&pqe__hpke_ml_kem_768, keys->vault_key, info, info_len, NULL, 0, sealed, sealed_len,
-                            keys->secret->root, err);
+    status = pqe__vault_key_open(vault, backend_key, keys, info, info_len, sealed, sealed_len, keys->secret->root, err);
     return status == PQE_OK ? pqe__keys_derive(keys, err) : status;
 }
 
@@ -211,7 +219,7 @@ pqe__session_load(pqe_vault *vault, pqe__session *session, pqe_error *err)
     if (status == PQE_OK && memcmp(digest, head.device_digest, sizeof digest) != 0)
         status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "the sealed device keys were altered");
     if (status == PQE_OK)
-        status = open_root(vault, keys, err);
+        status = open_root(vault, session->backend_key, keys, err);
     if (status == PQE_OK)
         status = accept_head(session, keys, bytes, len, &head, err);
     if (status != PQE_OK) {

@@ -71,6 +71,7 @@ void conformance_counter_apart(void **state);
 void conformance_counter_goes(void **state);
 void conformance_faults(void **state);
 void conformance_fork(void **state);
+void conformance_kem(void **state);
 void conformance_threads(void **state);
 
 #endif

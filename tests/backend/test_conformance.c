@@ -14,6 +14,7 @@
 #include "backend/conformance.h"
 #include "backend/counting.h"
 #include "backend/faulty.h"
+#include "backend/nativekem.h"
 #include "backend/file/keyfile.h"
 #include "backend/file/passphrase.h"
 #include "backend/registry.h"
@@ -92,6 +93,7 @@ main(void)
                                       .stride = 1,
                                       .leftovers = scratch_entries};
     char path[SCRATCH_PATH_MAX];
+    conformance_subject native = {.name = "memory, with native ML-KEM", .config = "", .leftovers = nativekem_pairs};
     int failures;
 
     setenv("XDG_CONFIG_HOME", scratch_make(), 1);
@@ -103,6 +105,8 @@ main(void)
     if (mkdir(scratch_path("counters", path), 0700) != 0)
         return EXIT_FAILURE;
     failures += run_counting(&memory) + run_counting(&key_file);
+    native.ops = nativekem_wrap(pqe__backend_find("memory"));
+    failures += run_both(&native);
     scratch_remove();
     return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -287,8 +287,10 @@ test_row_ids(void **state)
         r = bed_ask(&the_bed, PROBE_CHANGE);
         assert_false(r.noticed);
     }
-    r = damaged("INSERT INTO head SELECT 2, bytes, tag FROM head; INSERT INTO device VALUES(6, x'00')");
+    r = damaged("INSERT INTO head SELECT 2, bytes, tag FROM head");
     assert_false(r.noticed); /* never read */
+    r = damaged("INSERT INTO device VALUES(7, x'00')");
+    assert_true(r.noticed); /* not known, and the head's digest is over all of them */
 }
 
 static int

@@ -14,7 +14,7 @@ def test_python_backend_passes(capfd):
     report = capfd.readouterr()
     assert failures == 0, report.err
     passed = re.search(r"\[  PASSED  \] (\d+) test", report.err + report.out)
-    assert passed is not None and int(passed.group(1)) >= 25
+    assert passed is not None and int(passed.group(1)) >= 26
 
 
 class Forgetful(SoftwareBackend):
