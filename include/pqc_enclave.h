@@ -252,10 +252,9 @@ typedef struct pqe_vault_info {
     uint32_t format_version; /**< 1 */
     uint64_t generation;     /**< grows by one with every committed change */
     uint64_t artifact_count;
+    bool native_kem;                 /**< the decapsulation keys are made and used in the backend and never leave it */
     bool read_only;                  /**< this handle cannot write (pqe_vault_get_info() only) */
     pqe_rollback_detection rollback; /**< known for certain while the vault is unlocked */
-    bool native_kem; /**< the decapsulation keys are made and used in the backend and never leave it */
-    bool read_only;  /**< this handle cannot write (pqe_vault_get_info() only) */
 } pqe_vault_info;
 
 /** Reads the facts above from a vault's directory without opening it. Errors as pqe_vault_open(). */
