@@ -288,7 +288,6 @@ pqe__counter_admit(pqe_vault *vault, pqe__session *session, pqe_error *err)
     else if (status == PQE_OK && v == UNFINISHED && gate.held)
         finish(vault, session->backend_key, &s, &m, NULL); /* if that fails, the next change says so */
     pqe__gate_leave(&gate);
-    session->counted = v != NOT_COUNTED;
     session->checked = session->generation;
     return status;
 }
@@ -297,7 +296,7 @@ pqe__counter_admit(pqe_vault *vault, pqe__session *session, pqe_error *err)
 static bool
 is_counted(const pqe__session *session)
 {
-    return session->backend_key != NULL && (session->counted || session->priv.has_counter);
+    return session->backend_key != NULL && (session->priv.has_counter || session->accepting);
 }
 
 pqe_status
@@ -379,8 +378,8 @@ settle(pqe__txn *txn, const stand *s, meter *m, pqe_error *err)
     if (d->accepts) {
         status = accept(txn, s, m, v, err);
         memcpy(d->note.before, acknowledged(m), sizeof d->note.before);
-    } else if (!may_pass(v) || v == NOT_COUNTED) {
-        status = refuse(s, m, v == NOT_COUNTED ? COUNTER_LOST : v, err);
+    } else if (!may_pass(v)) {
+        status = refuse(s, m, v, err);
     } else {
         if (v == UNFINISHED && (status = finish(vault, d->key, s, m, err)) == PQE_OK)
             m->value++;

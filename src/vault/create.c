@@ -110,7 +110,6 @@ fill_store(pqe_vault *vault, pqe__session *session, const uint8_t *state, size_t
     }
     if (status == PQE_OK)
         status = pqe__counter_start(vault->backend, session->backend_key, &session->priv, err);
-    session->counted = session->priv.has_counter;
     if (status == PQE_OK)
         status = pqe__head_write(vault->store, keys, &head, &session->priv, err);
     if (status == PQE_OK)

@@ -75,8 +75,8 @@ typedef struct pqe__session {
     bool policy_known;     /* `policy` is the one whose digest this is */
     uint8_t policy_digest[PQE__DIGEST_SIZE];
     pqe__policy policy;
-    bool counted;     /* a counter of the device stands for this vault's generation */
-    uint64_t checked; /* the generation that it was last asked about */
+    bool accepting;   /* of a copy that is not accepted yet: rollback.c */
+    uint64_t checked; /* the generation that the device's counter was last asked about */
     size_t head_len;  /* the head last verified, to skip verifying the same bytes again */
     uint8_t head_bytes[PQE__HEAD_MAX];
 } pqe__session;

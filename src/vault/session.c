@@ -515,7 +515,7 @@ static void
 forget(pqe__session *session)
 {
     session->generation = session->audit_seq = 0;
-    session->counted = true;
+    session->accepting = true;
 }
 
 pqe_status
