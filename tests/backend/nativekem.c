@@ -20,7 +20,6 @@ static atomic_uint calls;
 static atomic_bool misfit;
 static void (*before)(void *user);
 static void *before_user;
-static uint8_t *last_seed; /* locked memory */
 static uint8_t dropped[DROPPED_MAX][32];
 static size_t dropped_count;
 
@@ -47,12 +46,6 @@ nativekem_before(void (*call)(void *user), void *user)
 {
     before = call;
     before_user = user;
-}
-
-void
-nativekem_last_seed(uint8_t seed[64])
-{
-    memcpy(seed, last_seed, PQE__KEM_SEED_SIZE);
 }
 
 static pqe_status
@@ -96,13 +89,8 @@ kem_make(void *self, void *key, pqe_blob *handle, pqe_blob *public_key, pqe_erro
         status = public_of(seed, public_key, err);
     if (status == PQE_OK)
         status = inner->seal(self, key, AAD, AAD_LEN, seed, PQE__KEM_SEED_SIZE, handle, err);
-    if (status == PQE_OK) {
+    if (status == PQE_OK)
         atomic_fetch_add(&pairs, 1);
-        if (last_seed == NULL)
-            last_seed = pqe__secmem_alloc(PQE__KEM_SEED_SIZE);
-        if (last_seed != NULL)
-            memcpy(last_seed, seed, PQE__KEM_SEED_SIZE);
-    }
     pqe__secmem_free(seed);
     return status;
 }

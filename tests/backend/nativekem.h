@@ -20,7 +20,5 @@ unsigned nativekem_calls(void);
 void nativekem_misfit(bool on);
 /** From now on a decapsulation first calls this; NULL: nothing. */
 void nativekem_before(void (*call)(void *user), void *user);
-/** The seed of the pair made last, for those who look for traces of it. */
-void nativekem_last_seed(uint8_t seed[64]);
 
 #endif
