@@ -31,6 +31,19 @@ endif()
 pkg_check_modules(PQE_SQLITE REQUIRED IMPORTED_TARGET sqlite3>=3.37)
 pkg_check_modules(PQE_CBOR REQUIRED IMPORTED_TARGET libcbor>=0.8)
 
+# The TPM backend is built where the headers of tpm2-tss are. Its libraries are loaded when a TPM is used, not linked.
+option(PQE_WITH_TPM2 "Build the tpm2 backend where tpm2-tss is installed" ON)
+set(PQE_TPM2 FALSE)
+if(PQE_WITH_TPM2)
+  pkg_check_modules(PQE_TSS2 QUIET tss2-esys>=3.0 tss2-mu tss2-tctildr)
+  set(PQE_TPM2 ${PQE_TSS2_FOUND})
+endif()
+if(PQE_TPM2)
+  message(STATUS "TPM 2.0: tpm2-tss ${PQE_TSS2_tss2-esys_VERSION}, loaded when used")
+else()
+  message(STATUS "TPM 2.0: backend not built (tpm2-tss's headers are missing, or PQE_WITH_TPM2 is off)")
+endif()
+
 # Published vectors that scripts/openssl-vectors keeps; the test that reads them is skipped without.
 set(PQE_OPENSSL_VECTORS "" CACHE PATH "Directory with OpenSSL's evp_test data")
 if(NOT PQE_OPENSSL_VECTORS AND EXISTS "${_pqe_private_cache}/openssl-vectors")

@@ -14,6 +14,9 @@ static const pqe_backend_ops *const builtins[] = {
 #ifdef PQE_PKCS11
     &pqe__pkcs11_ops,
 #endif
+#ifdef PQE_HAVE_TPM2
+    &pqe__tpm2_ops,
+#endif
 };
 
 bool

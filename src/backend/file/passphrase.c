@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "backend/ask.h"
 #include "backend/softkey.h"
 #include "util/cursor.h"
 #include "util/secmem.h"
@@ -114,26 +115,6 @@ parse(const uint8_t *state, size_t state_len, wrapped *w, pqe_error *err)
     return PQE_OK;
 }
 
-static pqe_status
-ask_passphrase(const pqe_backend_opts *ask, pqe_passphrase_purpose purpose, secrets *s, pqe_error *err)
-{
-    pqe_status status;
-
-    if (ask->passphrase == NULL)
-        return pqe__fail(err, PQE_E_DENIED, PQE_ORIGIN_BACKEND, 0, "a passphrase is needed and none was given");
-    status = ask->passphrase(ask->user, purpose, s->passphrase, sizeof s->passphrase, &s->passphrase_len);
-    if (status != PQE_OK)
-        return pqe__fail(err, status < 0 ? status : PQE_E_CANCELLED, PQE_ORIGIN_API, 0, "no passphrase was given: %s",
-                         pqe_status_text(status));
-    if (s->passphrase_len > sizeof s->passphrase)
-        return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_API, 0, "the passphrase is longer than %d bytes",
-                         PQE_PASSPHRASE_MAX);
-    if (s->passphrase_len == 0)
-        return pqe__fail(err, purpose == PQE_PASSPHRASE_NEW ? PQE_E_ARGUMENT : PQE_E_DENIED, PQE_ORIGIN_API, 0,
-                         "the passphrase is empty");
-    return PQE_OK;
-}
-
 /* Passphrase to wrap key and check value: Argon2id, then HKDF with one label each. */
 static pqe_status
 stretch(secrets *s, const wrapped *w, const uint8_t vault_id[PQE_VAULT_ID_SIZE], pqe_error *err)
@@ -177,7 +158,7 @@ pqe__passphrase_wrap(const pqe_backend_opts *ask, const uint8_t vault_id[PQE_VAU
     if (status != PQE_OK)
         return status;
     s = p;
-    status = ask_passphrase(ask, PQE_PASSPHRASE_NEW, s, err);
+    status = pqe__ask_passphrase(ask, PQE_PASSPHRASE_NEW, "passphrase", s->passphrase, &s->passphrase_len, err);
     if (status == PQE_OK)
         status = pqe__random(w.salt, sizeof w.salt, err);
     if (status == PQE_OK)
@@ -218,7 +199,7 @@ pqe__passphrase_unwrap(const pqe_backend_opts *ask, const uint8_t vault_id[PQE_V
     if (status != PQE_OK)
         return status;
     s = p;
-    status = ask_passphrase(ask, PQE_PASSPHRASE_UNLOCK, s, err);
+    status = pqe__ask_passphrase(ask, PQE_PASSPHRASE_UNLOCK, "passphrase", s->passphrase, &s->passphrase_len, err);
     if (status == PQE_OK)
         status = stretch(s, &w, vault_id, err);
     if (status != PQE_OK)
