@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "json.h"
 #include "report.h"
+#include "session.h"
 
 static const struct {
     uint32_t bit;
@@ -20,16 +21,31 @@ static const struct {
                     {PQE_CAP_COUNTER, "counter"},
                     {PQE_CAP_EVIDENCE, "evidence"}};
 
+/* Whether this machine has the device. NULL if so, and where that is not looked for; else what is missing. */
+static const char *
+missing(const pqe_backend_info *info, pqe_error *error)
+{
+    pqe_backend *backend = NULL;
+
+    if (!cli_is_tpm2(info->name) || pqe_backend_open(info->name, NULL, &backend, error) == PQE_OK) {
+        pqe_backend_close(&backend);
+        return NULL;
+    }
+    return error->message;
+}
+
 static json_t *
 to_json(const pqe_backend_info *info)
 {
+    pqe_error error = {0};
     json_t *names = json_array();
 
     for (size_t i = 0; names != NULL && i < sizeof capabilities / sizeof capabilities[0]; i++)
         if ((info->capabilities & capabilities[i].bit) != 0)
             json_array_append_new(names, json_string(capabilities[i].name));
-    return json_pack("{s:s, s:s, s:s, s:s, s:o}", "name", info->name, "description", info->description, "protection",
-                     info->protection, "caveat", info->caveat, "capabilities", names);
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "name", info->name, "description", info->description,
+                     "protection", info->protection, "caveat", info->caveat, "capabilities", names, "missing",
+                     cli_json_text(missing(info, &error)));
 }
 
 static int
@@ -41,11 +57,14 @@ run(cli *c)
     if (!c->json)
         printf("%-8s  %-14s  %s\n", "NAME", "PROTECTION", "DESCRIPTION");
     for (size_t i = 0; pqe_backend_builtin(i, &info); i++) {
-        if (c->json)
+        pqe_error error = {0};
+        if (c->json) {
             json_array_append_new(all, to_json(&info));
-        else
-            printf("%-8s  %-14s  %s\n%-8s  %-14s  %s\n", info.name, info.protection, info.description, "", "",
-                   info.caveat);
+            continue;
+        }
+        printf("%-8s  %-14s  %s\n%-8s  %-14s  %s\n", info.name, info.protection, info.description, "", "", info.caveat);
+        if (missing(&info, &error) != NULL)
+            printf("%-8s  %-14s  not here: %s\n", "", "", error.message);
     }
     return c->json ? cli_json_print(c, all) : 0;
 }

@@ -69,7 +69,7 @@ check_options(cli *c, const char *backend, bool by_passphrase)
     return by_passphrase ? 0 : check_key_place(c);
 }
 
-/* "name", "name:passphrase" or "name:key-file=PATH"; NULL if out of memory. */
+/* "name", "name:passphrase" or "name:key-file=PATH"; of tpm2 what was given, with ";pin". NULL if out of memory. */
 static char *
 backend_config(const cli *c, const char *backend, bool by_passphrase)
 {
@@ -77,7 +77,9 @@ backend_config(const cli *c, const char *backend, bool by_passphrase)
     char *config = NULL;
     int n;
 
-    if (by_passphrase)
+    if (by_passphrase && cli_is_tpm2(backend))
+        n = asprintf(&config, "%s%cpin", backend, strchr(backend, ':') != NULL ? ';' : ':');
+    else if (by_passphrase)
         n = asprintf(&config, "%s:passphrase", backend);
     else if (key_file != NULL)
         n = asprintf(&config, "%s:key-file=%s", backend, key_file);
@@ -148,6 +150,8 @@ print_result(cli *c)
             puts("Back up the key file, and not beside the vault: without it nothing in the vault can be read.");
         } else if (strcmp(c->facts.key_source, "passphrase") == 0) {
             puts("Keep the passphrase safe: without it nothing in the vault can be read.");
+        } else if (strcmp(c->facts.key_source, "tpm") == 0) {
+            puts("The vault opens with this machine's TPM alone: without it nothing in the vault can be read.");
         } else if (strcmp(c->facts.key_source, "token") == 0) {
             puts("The vault opens with this token alone: without it nothing in the vault can be read.");
         }
@@ -193,7 +197,7 @@ run(cli *c)
 
 static const cli_option options[] = {
     {"passphrase", 0, CLI_VALUE_NONE, NULL, "open the vault by a passphrase instead of a key file", NULL},
-    {"backend", 0, CLI_VALUE_WORDS, "NAME", "what holds the device key (file)", "file pkcs11:"},
+    {"backend", 0, CLI_VALUE_WORDS, "NAME", "what holds the device key (file)", "file tpm2 pkcs11:"},
     {"suite", 0, CLI_VALUE_WORDS, "SUITE", "how keys are encapsulated (ml-kem-768)", "ml-kem-768"},
     {NULL, 0, CLI_VALUE_NONE, NULL, NULL, NULL},
 };

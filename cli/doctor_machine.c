@@ -110,10 +110,25 @@ check_exec(doctor *d)
                    "%zu director%s left by runs of `exec` that were killed", stale, stale == 1 ? "y" : "ies");
 }
 
+/* A TPM that is there and not used is worth knowing of; that there is none is no fault of the vault's. */
+static void
+check_tpm(doctor *d)
+{
+    pqe_backend *backend = NULL;
+    pqe_error error = {0};
+
+    if (pqe_backend_open("tpm2", NULL, &backend, &error) == PQE_OK)
+        doctor_say(d, DOCTOR_OK, "tpm", NULL, "a TPM 2.0 is here: `init --backend tpm2` makes a vault that it holds");
+    else
+        doctor_say(d, DOCTOR_OK, "tpm", NULL, "none to be used: %s", error.message);
+    pqe_backend_close(&backend);
+}
+
 void
 doctor_check_machine(doctor *d)
 {
     check_memory(d);
     check_swap(d);
     check_exec(d);
+    check_tpm(d);
 }

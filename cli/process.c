@@ -25,6 +25,7 @@ static struct {
                {.number = SIGCHLD, .handler = SIG_DFL}};
 
 static mode_t umask_before;
+static bool quieted;
 static volatile sig_atomic_t noted_signal;
 
 /* A missing standard descriptor would be the number of the next file opened. Its stand-in fails on use. */
@@ -50,6 +51,8 @@ cli_process_harden(void)
     if (setrlimit(RLIMIT_CORE, &least) != 0)
         (void)setrlimit(RLIMIT_CORE, &none);
     umask_before = umask(077);
+    /* tpm2-tss writes what a TPM refuses to standard error, where our own message belongs. No thread is there yet. */
+    quieted = getenv("TSS2_LOG") == NULL && setenv("TSS2_LOG", "all+none", 1) == 0;
     for (size_t i = 0; i < sizeof changed / sizeof changed[0]; i++) {
         struct sigaction action = {.sa_handler = changed[i].handler};
         sigaction(changed[i].number, &action, &changed[i].before);
@@ -60,6 +63,8 @@ void
 cli_process_restore(void)
 {
     umask(umask_before);
+    if (quieted)
+        unsetenv("TSS2_LOG");
     for (size_t i = 0; i < sizeof changed / sizeof changed[0]; i++)
         sigaction(changed[i].number, &changed[i].before, NULL);
 }

@@ -8,9 +8,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/** First thing in main(): turns off dumps and ptrace, sets the umask to 077, makes sure descriptors 0 to 2 exist. */
+/** First thing in main(): turns off dumps, ptrace and the log of tpm2-tss, sets the umask to 077, makes sure that
+ *  descriptors 0 to 2 exist. */
 void cli_process_harden(void);
-/** Gives a child back what cli_process_harden() changed: umask and signal dispositions (not the core limit). */
+/** Gives a child back what cli_process_harden() changed: umask, environment and signal dispositions (not the core
+ *  limit). */
 void cli_process_restore(void);
 
 /** From here on SIGINT, SIGTERM, SIGHUP and SIGQUIT are noted, and a second one kills. Ignored ones stay ignored. */

@@ -90,6 +90,12 @@ cli_is_inside(const char *dir, const char *path)
     return inside;
 }
 
+bool
+cli_is_tpm2(const char *config)
+{
+    return strncmp(config, "tpm2", 4) == 0 && (config[4] == '\0' || config[4] == ':');
+}
+
 static int
 open_backend(cli *c, const char *config)
 {

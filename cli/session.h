@@ -15,6 +15,9 @@ char *cli_key_file(const cli *c, const char *vault_id);
 /** True if `path` is in the directory `dir` once links are resolved. Neither need be there yet. */
 bool cli_is_inside(const char *dir, const char *path);
 
+/** True for "tpm2" and "tpm2:...". */
+bool cli_is_tpm2(const char *config);
+
 /** "name" or "name:key-file=F" for the vault of c->facts, or what is noted of its backend (backend_note.h); to be freed. The
  *  name comes out of the vault, unauthenticated: NULL with errno EINVAL if it could be anything but a bare name, EPERM if
  *  the note is not to be used, ENOMEM. */

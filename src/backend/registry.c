@@ -14,7 +14,7 @@ static const pqe_backend_ops *const builtins[] = {
 #ifdef PQE_PKCS11
     &pqe__pkcs11_ops,
 #endif
-#ifdef PQE_HAVE_TPM2
+#ifdef PQE_TPM2
     &pqe__tpm2_ops,
 #endif
 };

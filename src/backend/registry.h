@@ -26,7 +26,7 @@ struct pqe_backend {
 extern const pqe_backend_ops pqe__memory_ops;
 extern const pqe_backend_ops pqe__file_ops;
 extern const pqe_backend_ops pqe__pkcs11_ops;
-extern const pqe_backend_ops pqe__tpm2_ops; /* where PQE_HAVE_TPM2 */
+extern const pqe_backend_ops pqe__tpm2_ops; /* where PQE_TPM2 */
 
 /** A built-in backend's table by name; NULL if there is none. */
 const pqe_backend_ops *pqe__backend_find(const char *name);

@@ -235,7 +235,7 @@ refuses_bad_names_and_configurations(void **state)
     assert_int_equal(open_close(":"), PQE_E_UNAVAILABLE);
     assert_int_equal(open_close("File"), PQE_E_UNAVAILABLE);
     assert_int_equal(open_close("files"), PQE_E_UNAVAILABLE);
-    assert_int_equal(open_close("tpm2:device:/dev/tpmrm0"), PQE_E_UNAVAILABLE);
+    assert_int_equal(open_close("tpm9:device:/dev/tpmrm0"), PQE_E_UNAVAILABLE);
     assert_int_equal(open_close("memory:x"), PQE_E_ARGUMENT);
     assert_int_equal(open_close("file:key-file"), PQE_E_ARGUMENT);
     assert_int_equal(open_close("file:key-file="), PQE_E_ARGUMENT);

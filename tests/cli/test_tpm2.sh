@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A vault whose key a TPM holds: a software TPM, with a place of its own.
+. "$(dirname "$0")/lib.sh"
+
+run backends --json
+if ! command -v swtpm >/dev/null || ! command -v tpm2_getcap >/dev/null || ! grep -q '"tpm2"' "$out"; then
+    echo "skipped: swtpm, tpm2-tools or the tpm2 backend is not there"
+    exit 77
+fi
+
+# start NAME, stop NAME: the TPM of that name.
+pids=()
+start() {
+    mkdir -p "$1"
+    rm -f "$1/sock.ctrl"
+    swtpm socket --tpm2 --tpmstate "dir=$1" --server "type=unixio,path=$1/sock" \
+        --ctrl "type=unixio,path=$1/sock.ctrl" --flags not-need-init,startup-clear >"$1/log" 2>&1 &
+    echo $! >"$1/pid"
+    pids+=($!)
+    for _ in $(seq 100); do
+        [ ! -S "$1/sock.ctrl" ] || return 0
+        sleep 0.05
+    done
+    fail "swtpm does not start"
+}
+stop() {
+    kill "$(cat "$1/pid")"
+    wait "$(cat "$1/pid")" 2>/dev/null
+}
+trap 'kill "${pids[@]}" 2>/dev/null; clean_up' EXIT
+tool() {
+    local tpm=$1
+    shift
+    TPM2TOOLS_TCTI="swtpm:path=$work/$tpm/sock" "$@" >tool.out 2>&1 || fail "$*: $(cat tool.out)"
+}
+start mine
+start other
+tcti="swtpm:path=$work/mine/sock"
+
+# What is refused before a key is made.
+want 2 init --backend "tpm2:$tcti" --key-file k
+want 2 init --backend "tpm2:$tcti;pcr=7"
+want 2 init --backend "tpm2:$tcti;pcrs=sha256:24"
+want 6 init --backend "tpm2:swtpm:path=$work/nowhere/sock"
+complains "cannot reach a TPM"
+absent "$vault"
+
+ok init --backend "tpm2:$tcti"
+says "opened by"
+says "without it nothing in the vault can be read"
+note=$(ls "$XDG_CONFIG_HOME"/pqc-enclave/*.backend)
+[ "$(cat "$note")" = "tpm2:$tcti" ] || fail "note"
+put secret "in the chip's hands"
+ok get secret -o copy
+same content copy
+ok info
+says "TPM 2.0, AES-256 storage parent, counter with note"
+ok info --json
+json "$out" 'j["backend"] == "tpm2" and j["key_source"] == "tpm" and j["held_by"].startswith("TPM 2.0") and j["key_file"] is None'
+ok doctor
+says "held-by"
+says "the vault opens"
+says "secure-element"
+ok rotate --rekey
+ok get secret -o again
+same content again
+want 2 list --key-file k
+want 2 list --passphrase-file k
+
+# The machine is switched off and on; then the disk is in another machine, then the TPM is cleared.
+stop mine
+want 6 list
+start mine
+ok get secret -o later
+same content later
+sed -i "s,/mine/,/other/," "$note"
+want 4 get secret
+complains "another TPM, or the TPM was cleared"
+want 1 doctor
+says "PQE_E_DENIED"
+sed -i "s,/other/,/mine/," "$note"
+ok get secret -o back
+same content back
+
+# `exec` gives the child its environment as it was.
+# shellcheck disable=SC2016 # it is for the child to expand
+ok exec secret -- sh -c 'test -z "${TSS2_LOG-}" && cat {}'
+says "in the chip's hands"
+
+# A PIN: from a file, wrong, changed.
+printf '1234\n' >pin
+printf '9999\n' >wrong
+printf '5678\n' >new
+export PQC_ENCLAVE_VAULT=$work/pv
+ok init --backend "tpm2:$tcti" --passphrase-file pin
+printf 'behind a PIN' >content
+ok put secret content --kind credential --passphrase-file pin
+want 4 get secret
+want 4 get secret --passphrase-file wrong
+complains "the PIN is wrong"
+ok get secret --passphrase-file pin -o copy
+same content copy
+ok info
+says "PIN"
+ok passphrase change --passphrase-file pin --new-passphrase-file new
+want 4 get secret --passphrase-file pin
+ok get secret --passphrase-file new -o copy
+same content copy
+tool mine tpm2_dictionarylockout -c
+tool mine tpm2_dictionarylockout -s -n 2 -t 100 -l 100
+want 4 get secret --passphrase-file wrong
+want 4 get secret --passphrase-file wrong
+want 4 get secret --passphrase-file new
+complains "the TPM is locked out after too many wrong PINs; wait 100 seconds"
+tool mine tpm2_dictionarylockout -c
+ok get secret --passphrase-file new -o copy
+
+# PCRs: changed by an update, and as they were after the next start.
+export PQC_ENCLAVE_VAULT=$work/bound
+ok init --backend "tpm2:$tcti;pcrs=sha256:0,7"
+put secret "bound"
+tool mine tpm2_pcrextend 7:sha256=0000000000000000000000000000000000000000000000000000000000000001
+want 4 get secret
+complains "the PCRs are not those that the vault was bound to"
+stop mine
+start mine
+ok get secret -o copy
+same content copy
+
+tool mine tpm2_clear -c p
+want 4 get secret
+complains "another TPM, or the TPM was cleared"
