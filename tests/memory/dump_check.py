@@ -12,6 +12,7 @@ HOST is memory_host, SEARCH dump_search, EXPAND expand_seed; CASE is one of
   memory      as lock, for the memory backend, whose own key stays until it is closed
   native      as lock, for a backend that keeps the ML-KEM keys: even while unlocked there is no seed and no
               decapsulation key, in whatever form ("lock" shows that the search finds them where they are)
+  tpm2        as lock, for a vault that a software TPM holds, with a PIN
   core        while unlocked, an ordinary core dump holds no key from locked memory and no content
   core-fallback   the same with the fall-back of locked memory
 
@@ -50,6 +51,7 @@ KEK = {
     "passphrase": "key-encryption-key",
     "memory": "pqc-enclave-memory-backend-v1-seal",
     "native": "pqc-enclave-file-backend-v1-key-file-seal",
+    "tpm2": "pqc-enclave-tpm2-backend-v1-authorization",
 }
 CORE = {"core", "core-fallback"}
 DECAPSULATION = {"ML-KEM-vector", "ML-KEM-seed", "ML-KEM-key"}
@@ -350,6 +352,24 @@ def check_core(case, host, search_program, needles):
     host.finish()
 
 
+def software_tpm(scratch):
+    """A TPM of the test's own: the process, and its configuration."""
+    if shutil.which("swtpm") is None:
+        print("swtpm is not installed: skipped")
+        sys.exit(77)
+    place = scratch / "tpm"
+    place.mkdir()
+    tpm = subprocess.Popen(["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={place}", "--server",
+                            f"type=unixio,path={place}/sock", "--ctrl", f"type=unixio,path={place}/sock.ctrl",
+                            "--flags", "not-need-init,startup-clear"], stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL)
+    for _ in range(200):
+        if (place / "sock.ctrl").exists():
+            break
+        time.sleep(0.05)
+    return tpm, f"tpm2:swtpm:path={place}/sock;pin"
+
+
 def main():
     if len(sys.argv) != 5 or sys.argv[4] not in {*KEK, *CORE}:
         sys.exit(__doc__)
@@ -359,6 +379,9 @@ def main():
         probe(scratch)
         markers = prepare(scratch)
         config = {"passphrase": "file:passphrase", "memory": "memory"}.get(case, f"file:key-file={scratch}/key")
+        tpm = None
+        if case == "tpm2":
+            tpm, config = software_tpm(scratch)
         mode = case if case in {"expire", "native", *CORE} else "lock"
         host = Host(program, scratch, config, mode)
         needles = Needles(case, scratch, expander, markers)
@@ -370,6 +393,9 @@ def main():
         finally:
             host.process.kill()
             host.process.wait()
+            if tpm is not None:
+                tpm.kill()
+                tpm.wait()
 
 
 main()
