@@ -152,8 +152,11 @@ typedef struct pqe_backend_opts {
  *   file:key-file=PATH         key file at PATH (rest of the string, any character); made 0600 when a vault is created
  *   file:passphrase            for a new vault: a passphrase (Argon2id, RFC 9106) instead of a key file
  *
+ *   tpm2[:TCTI][;OPTION]...    this machine's TPM 2.0; options of a new vault: pin, pcrs=BANK:N,N, no-counter
+ *
  * An existing vault knows whether it wants a key file or a passphrase; "file" opens either.
- * Both are software protection: as good as the key file or passphrase is kept, no better.
+ * The first two are software protection: as good as the key file or passphrase is kept, no better. docs/backends.md
+ * says more of each. pqe_backend_builtin() lists what this build has.
  * The backend must outlive every vault that uses it. Close with pqe_backend_close().
  * Errors: PQE_E_ARGUMENT (bad config), PQE_E_UNAVAILABLE (unknown name), PQE_E_NOMEM.
  */
@@ -247,7 +250,7 @@ typedef struct pqe_vault_info {
     char vault_id[33];       /**< 32 lower-case hex digits */
     char backend[32];        /**< name of the backend that holds the device key */
     char suite[16];          /**< "ml-kem-768" */
-    char key_source[32];     /**< the backend's word for what opens it: "key-file", "passphrase", "process", "token" */
+    char key_source[32];     /**< the backend's word for what opens it: "key-file", "passphrase", "process", "token", "tpm" */
     char held_by[512];       /**< one line about what holds it, by the backend's own words; empty: nothing to say */
     uint32_t format_version; /**< 1 */
     uint64_t generation;     /**< grows by one with every committed change */
