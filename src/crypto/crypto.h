@@ -152,6 +152,14 @@ pqe_status pqe__sig_sign(const pqe__sig_key *key, const uint8_t *randomness, con
 pqe_status pqe__sig_verify(const pqe__sig_key *key, const void *message, size_t message_len, const void *context,
                            size_t context_len, const uint8_t *signature, size_t signature_len, pqe_error *err);
 
+/* ---- P-256, for what TPMs sign: classical, never for a vault's own secrets ---- */
+
+#define PQE__P256_COORDINATE_SIZE 32
+/** The point x || y as SubjectPublicKeyInfo PEM, RFC 5480; NUL-terminated, *len without it. PQE_E_MALFORMED if it is not
+ *  on the curve. */
+pqe_status pqe__p256_public_pem(const uint8_t point[2 * PQE__P256_COORDINATE_SIZE], char *buf, size_t capacity,
+                                size_t *len, pqe_error *err);
+
 /* ---- HPKE: base mode, single shot, RFC 9180 with draft-ietf-hpke-pq ---- */
 
 typedef struct pqe__hpke_suite {

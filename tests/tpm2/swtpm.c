@@ -129,7 +129,8 @@ swtpm_tool(const swtpm *t, const char *command)
     char whole[1024];
     int status;
 
-    snprintf(whole, sizeof whole, "cd '%s' && export TPM2TOOLS_TCTI='%s' && { %s; } >tool.out 2>&1", t->dir, t->tcti, command);
+    snprintf(whole, sizeof whole, "cd '%s' && export TPM2TOOLS_TCTI='%s' && { %s; } >tool.out 2>&1", t->dir, t->tcti,
+             command);
     status = system(whole); /* NOLINT(cert-env33-c,concurrency-mt-unsafe): a command of a test */
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }

@@ -409,7 +409,7 @@ pqe__tpm2_counter_advance(pqe__tpm2_device *d, const uint8_t vault_id[PQE_VAULT_
                           const uint8_t kek[PQE__KEY_SIZE], const pqe__tpm2_state *state, uint64_t value,
                           const uint8_t *note, size_t note_len, pqe_error *err)
 {
-    uint64_t present;
+    uint64_t present = 0;
     ESYS_TR nv, note_nv, session;
     TSS2_RC rc;
     pqe_status status = pqe__tpm2_counter_open(d, vault_id, kek, state, &nv, &session, err);

@@ -2,8 +2,6 @@
 /* Evidence signed by the TPM. TPM 2.0 Library, part 3: TPM2_Quote, TPM2_Certify, TPM2_NV_Certify. */
 #include "backend/tpm2/evidence.h"
 
-#include <openssl/evp.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "backend/tpm2/counter.h"
@@ -138,55 +136,30 @@ pqe__tpm2_testify(pqe__tpm2_device *d, const uint8_t vault_id[PQE_VAULT_ID_SIZE]
 
 /* ---- the key that signs ---- */
 
-/* RFC 5480: id-ecPublicKey with secp256r1, then an uncompressed point. */
-static const uint8_t spki_head[] = {0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06,
-                                    0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04};
-#define COORDINATE 32u
-#define SPKI_SIZE (sizeof spki_head + 2 * COORDINATE)
-#define LINE 64
-
+/* Big-endian and as long as the curve's field, whatever the TPM left out in front. */
 static bool
-put_coordinate(uint8_t out[COORDINATE], const TPM2B_ECC_PARAMETER *in)
+put_coordinate(uint8_t *out, const TPM2B_ECC_PARAMETER *in)
 {
-    if (in->size > COORDINATE)
+    if (in->size > PQE__P256_COORDINATE_SIZE)
         return false;
-    memset(out, 0, COORDINATE);
-    memcpy(out + COORDINATE - in->size, in->buffer, in->size);
+    memset(out, 0, PQE__P256_COORDINATE_SIZE);
+    memcpy(out + PQE__P256_COORDINATE_SIZE - in->size, in->buffer, in->size);
     return true;
-}
-
-static pqe_status
-write_pem(const uint8_t spki[SPKI_SIZE], pqe_blob *pem, pqe_error *err)
-{
-    unsigned char text[SPKI_SIZE * 4 / 3 + 4];
-    int len = EVP_EncodeBlock(text, spki, (int)SPKI_SIZE);
-    char whole[256];
-    size_t pos = (size_t)snprintf(whole, sizeof whole, "-----BEGIN PUBLIC KEY-----\n");
-
-    for (int i = 0; i < len; i += LINE)
-        pos += (size_t)snprintf(whole + pos, sizeof whole - pos, "%.*s\n", LINE, (const char *)text + i);
-    pos += (size_t)snprintf(whole + pos, sizeof whole - pos, "-----END PUBLIC KEY-----\n");
-    if (pos > pem->capacity)
-        return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_BACKEND, 0, "the buffer is too small for the attestation key");
-    memcpy(pem->data, whole, pos);
-    pem->len = pos;
-    return PQE_OK;
 }
 
 pqe_status
 pqe__tpm2_attestation_key(pqe__tpm2_device *d, pqe_blob *pem, pqe_error *err)
 {
     TPM2B_PUBLIC *public_area = NULL;
-    uint8_t spki[SPKI_SIZE];
+    uint8_t point[2 * PQE__P256_COORDINATE_SIZE];
     ESYS_TR ak;
     pqe_status status = attestation_key(d, &ak, &public_area, err);
 
     if (status != PQE_OK)
         return status;
-    memcpy(spki, spki_head, sizeof spki_head);
-    if (put_coordinate(spki + sizeof spki_head, &public_area->publicArea.unique.ecc.x) &&
-        put_coordinate(spki + sizeof spki_head + COORDINATE, &public_area->publicArea.unique.ecc.y))
-        status = write_pem(spki, pem, err);
+    if (put_coordinate(point, &public_area->publicArea.unique.ecc.x) &&
+        put_coordinate(point + PQE__P256_COORDINATE_SIZE, &public_area->publicArea.unique.ecc.y))
+        status = pqe__p256_public_pem(point, (char *)pem->data, pem->capacity, &pem->len, err);
     else
         status = pqe__tpm2_fail(d, 0, "give its attestation key", err);
     d->t->Esys_Free(public_area);

@@ -195,7 +195,7 @@ pqe_status
 pqe__tpm2_seal_key(pqe__tpm2_device *d, ESYS_TR parent, pqe__tpm2_state *state, const uint8_t auth[PQE__KEY_SIZE],
                    const uint8_t kek[PQE__KEY_SIZE], pqe_error *err)
 {
-    TPM2B_SENSITIVE_CREATE sensitive = {.sensitive = {.userAuth = auth_of(auth), .data.size = PQE__KEY_SIZE}};
+    TPM2B_SENSITIVE_CREATE sensitive = {.sensitive.data.size = PQE__KEY_SIZE};
     TPM2B_PUBLIC template, *public_area = NULL;
     TPM2B_PRIVATE *private_area = NULL;
     ESYS_TR session;
@@ -207,6 +207,7 @@ pqe__tpm2_seal_key(pqe__tpm2_device *d, ESYS_TR parent, pqe__tpm2_state *state, 
     if (status != PQE_OK)
         goto cleanup;
     template = key_template(state);
+    sensitive.sensitive.userAuth = auth_of(auth);
     memcpy(sensitive.sensitive.data.buffer, kek, PQE__KEY_SIZE);
     rc = d->t->Esys_Create(d->esys, parent, ONE_SESSION(session), &sensitive, &template, &no_data, &no_pcrs,
                            &private_area, &public_area, NULL, NULL, NULL);
