@@ -129,6 +129,9 @@ pqe_backend_open_ops(const pqe_backend_ops *ops, const char *config, const pqe_b
         free(backend);
         return status;
     }
+    backend->capabilities = ops->info.capabilities;
+    if (PQE__HAS_ENTRY(ops, capabilities))
+        backend->capabilities &= ops->capabilities(backend->self) | PQE_CAP_SEAL;
     *out = backend;
     return PQE_OK;
 }

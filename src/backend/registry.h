@@ -18,6 +18,7 @@
 struct pqe_backend {
     const pqe_backend_ops *ops;
     void *self;
+    uint32_t capabilities; /* PQE_CAP_*: what the opened device has of ops->info.capabilities */
     pthread_mutex_t lock;
     pid_t owner;
 };

@@ -188,6 +188,12 @@ faulty_describe(const uint8_t *state, size_t state_len, char *text, size_t capac
     return inner->describe(state, state_len, text, capacity);
 }
 
+static uint32_t
+faulty_capabilities(void *self)
+{
+    return inner->capabilities(self);
+}
+
 const pqe_backend_ops *
 faulty_wrap(const pqe_backend_ops *ops)
 {
@@ -223,6 +229,7 @@ faulty_wrap(const pqe_backend_ops *ops)
         .evidence = ops->evidence != NULL ? faulty_evidence : NULL,
         .evidence_key = ops->evidence_key != NULL ? faulty_evidence_key : NULL,
         .describe = ops->describe != NULL ? faulty_describe : NULL,
+        .capabilities = ops->capabilities != NULL ? faulty_capabilities : NULL,
     };
     return &table;
 }
