@@ -34,7 +34,7 @@ pkg_check_modules(PQE_CBOR REQUIRED IMPORTED_TARGET libcbor>=0.8)
 # Evidence of TPMs is read by libtss2-mu, where its headers are. It is loaded when it is used, not linked.
 option(PQE_WITH_TSS2_MU "Verify evidence of TPMs where tpm2-tss is installed" ON)
 if(PQE_WITH_TSS2_MU)
-  pkg_check_modules(PQE_TSS2_MU QUIET tss2-mu)
+  pkg_check_modules(PQE_TSS2_MU QUIET IMPORTED_TARGET tss2-mu)
 endif()
 if(PQE_TSS2_MU_FOUND)
   message(STATUS "Evidence of TPMs: read by libtss2-mu ${PQE_TSS2_MU_VERSION}")

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The conformance suite: sealing, credentials, states. Faults, forks and threads are in conformance_faults.c. */
+/* The conformance suite: sealing, credentials, states. Faults, forks and threads are in conformance_faults.c,
+   evidence in conformance_evidence.c. */
 #include "backend/conformance.h"
 
 #include <string.h>
@@ -28,6 +29,8 @@ describes_itself(void **state)
     assert_int_equal((info->capabilities & PQE_CAP_NATIVE_ML_DSA) != 0, s->ops->identity_make != NULL);
     assert_int_equal((info->capabilities & PQE_CAP_NATIVE_ML_DSA) != 0, s->ops->identity_sign != NULL);
     assert_int_equal((info->capabilities & PQE_CAP_AUTHORIZE) != 0, s->ops->authorize != NULL);
+    assert_int_equal((info->capabilities & PQE_CAP_EVIDENCE) != 0, s->ops->evidence != NULL);
+    assert_int_equal((info->capabilities & PQE_CAP_EVIDENCE) != 0, s->ops->evidence_key != NULL);
 }
 
 static void
@@ -458,6 +461,9 @@ conformance_run(const conformance_subject *subject)
         CASE(survives_hostile_states),
         CASE(names_its_key_source),
         CASE(changes_the_passphrase),
+        CASE(conformance_evidence_is_bound),
+        CASE(conformance_evidence_key),
+        CASE(conformance_evidence_refused),
         CASE(conformance_faults),
         CASE(conformance_fork),
         CASE(conformance_threads),
