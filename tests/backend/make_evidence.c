@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* make_evidence DIR: attestations with and without evidence of a stand-in for a TPM (att.cose, bare.cose), and what verifies
-   them (did, ak.pem, pcr; ak2.pem is of another device). For the tests of the command, which have no chip. */
+   them (did, ak.pem, pcr; ak2.pem is of another device). For tests without a chip. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
