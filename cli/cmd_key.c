@@ -9,13 +9,13 @@
 #include "report.h"
 #include "session.h"
 
-#define PEM_MAX (PQE_GRANT_PEM_MAX > PQE_EVIDENCE_PEM_MAX ? PQE_GRANT_PEM_MAX : PQE_EVIDENCE_PEM_MAX)
+_Static_assert(PQE_GRANT_PEM_MAX <= PQE_EVIDENCE_PEM_MAX, "the buffer takes either key");
 
 static int
 run(cli *c)
 {
     bool evidence = cli_option_value(c, "evidence") != NULL;
-    char pem[PEM_MAX];
+    char pem[PQE_EVIDENCE_PEM_MAX];
     pqe_error error = {0};
     size_t len = 0;
     pqe_status status;

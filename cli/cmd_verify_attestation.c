@@ -102,14 +102,14 @@ member(const pqe_attestation *a, const pqe_text *text)
 static json_t *
 result_json(uint64_t index, pqe_verdict verdict, const char *reason, const pqe_attestation *a, const pqe_trust *trust)
 {
-    return json_pack(
-        "{s:I, s:s, s:i, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "index", (json_int_t)index, "verdict",
-        pqe_verdict_name(verdict), "verdict_code", (int)verdict, "passed", (int)(verdict == PQE_VERDICT_PASS), "reason",
-        cli_json_text(reason), "signer_did", member(a, a != NULL ? &a->signer_did : NULL), "artifact_id",
-        member(a, a != NULL ? &a->artifact_id : NULL), "content_hash",
-        member(a, a != NULL ? &a->artifact_content_hash : NULL), "device_id",
-        member(a, a != NULL ? &a->device_id : NULL), "issued_at", member(a, a != NULL ? &a->issued_at : NULL),
-        "evidence", cli_evidence_json(a, trust));
+    return json_pack("{s:I, s:s, s:i, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "index", (json_int_t)index, "verdict",
+                     pqe_verdict_name(verdict), "verdict_code", (int)verdict, "passed",
+                     (int)(verdict == PQE_VERDICT_PASS), "reason", cli_json_text(reason), "signer_did",
+                     member(a, a != NULL ? &a->signer_did : NULL), "artifact_id",
+                     member(a, a != NULL ? &a->artifact_id : NULL), "content_hash",
+                     member(a, a != NULL ? &a->artifact_content_hash : NULL), "device_id",
+                     member(a, a != NULL ? &a->device_id : NULL), "issued_at",
+                     member(a, a != NULL ? &a->issued_at : NULL), "evidence", cli_evidence_json(a, trust));
 }
 
 /* Where it is the evidence that fails, its report says more. */

@@ -43,16 +43,16 @@ cli_evidence_json(const pqe_attestation *a, const pqe_trust *trust)
         return json_null();
     ok = r.state == PQE_EVIDENCE_VERIFIED;
     format_firmware(&r, firmware);
-    return json_pack(
-        "{s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "state",
-        pqe_evidence_state_name(r.state), "pieces", (json_int_t)r.pieces, "unknown_pieces", (json_int_t)r.unknown,
-        "reason", text_if(r.reason != NULL, r.reason), "signature", text_if(ok, r.signature), "quantum_safe",
-        ok ? json_false() : json_null(), "key", text_if(ok, r.key), "firmware", text_if(ok, firmware), "clock_ms",
-        number_if(ok, r.clock_ms), "clock_safe", ok ? json_boolean(r.clock_safe) : json_null(), "resets",
-        number_if(ok, r.resets), "restarts", number_if(ok, r.restarts), "pcr_selection",
-        text_if(r.has_pcrs, r.pcr_selection), "pcr_digest", text_if(r.has_pcrs, r.pcr_digest), "object_name",
-        text_if(r.has_object, r.object_name), "counter", number_if(r.has_counter, r.counter), "counter_name",
-        text_if(r.has_counter, r.counter_name));
+    return json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "state",
+                     pqe_evidence_state_name(r.state), "pieces", (json_int_t)r.pieces, "unknown_pieces",
+                     (json_int_t)r.unknown, "reason", text_if(r.reason != NULL, r.reason), "signature",
+                     text_if(ok, r.signature), "quantum_safe", ok ? json_false() : json_null(), "key",
+                     text_if(ok, r.key), "firmware", text_if(ok, firmware), "clock_ms", number_if(ok, r.clock_ms),
+                     "clock_safe", ok ? json_boolean(r.clock_safe) : json_null(), "resets", number_if(ok, r.resets),
+                     "restarts", number_if(ok, r.restarts), "pcr_selection", text_if(r.has_pcrs, r.pcr_selection),
+                     "pcr_digest", text_if(r.has_pcrs, r.pcr_digest), "object_name",
+                     text_if(r.has_object, r.object_name), "counter", number_if(r.has_counter, r.counter),
+                     "counter_name", text_if(r.has_counter, r.counter_name));
 }
 
 static void

@@ -15,9 +15,9 @@ main(void)
     char other[SCRATCH_PATH_MAX];
     conformance_subject subject = {.name = "skeleton",
                                    .ops = &skeleton_ops,
-                                   .config = scratch_make(),           /* REPLACE: where your test device is */
+                                   .config = scratch_make(), /* REPLACE: where your test device is */
                                    .wrong_config = scratch_path("other", other), /* a device without these keys */
-                                   .leftovers = scratch_entries};      /* its slots, counted */
+                                   .leftovers = scratch_entries};                /* its slots, counted */
     int failures;
 
     if (mkdir(other, 0700) != 0)

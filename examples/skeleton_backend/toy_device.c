@@ -120,13 +120,12 @@ toy_encrypt(toy_device *d, const uint8_t slot[TOY_SLOT_SIZE], const uint8_t *aad
     uint8_t key[KEY_SIZE];
     int n, error = read_key(d, slot, key);
 
-    if (error == 0 &&
-        (ctx == NULL || RAND_bytes(out, NONCE_SIZE) != 1 ||
-         EVP_EncryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, key, out) != 1 ||
-         (aad_len != 0 && EVP_EncryptUpdate(ctx, NULL, &n, aad, (int)aad_len) != 1) ||
-         EVP_EncryptUpdate(ctx, out + NONCE_SIZE, &n, in, (int)len) != 1 ||
-         EVP_EncryptFinal_ex(ctx, out + NONCE_SIZE + len, &n) != 1 ||
-         EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG_SIZE, out + NONCE_SIZE + len) != 1))
+    if (error == 0 && (ctx == NULL || RAND_bytes(out, NONCE_SIZE) != 1 ||
+                       EVP_EncryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, key, out) != 1 ||
+                       (aad_len != 0 && EVP_EncryptUpdate(ctx, NULL, &n, aad, (int)aad_len) != 1) ||
+                       EVP_EncryptUpdate(ctx, out + NONCE_SIZE, &n, in, (int)len) != 1 ||
+                       EVP_EncryptFinal_ex(ctx, out + NONCE_SIZE + len, &n) != 1 ||
+                       EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG_SIZE, out + NONCE_SIZE + len) != 1))
         error = EIO;
     EVP_CIPHER_CTX_free(ctx);
     OPENSSL_cleanse(key, sizeof key);

@@ -9,8 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TOY_SLOT_SIZE 16u   /* bytes of a slot's name */
-#define TOY_OVERHEAD 28u    /* bytes that encryption adds */
+#define TOY_SLOT_SIZE 16u /* bytes of a slot's name */
+#define TOY_OVERHEAD 28u  /* bytes that encryption adds */
 
 typedef struct toy_device toy_device;
 

@@ -199,15 +199,15 @@ PQE_API pqe_status pqe_trust_add_text(pqe_trust *trust, const char *text, size_t
 PQE_API pqe_status pqe_trust_add_evidence_keys(pqe_trust *trust, const char *text, size_t len, pqe_error *err);
 
 typedef struct pqe_attest_verify_opts {
-    size_t size;               /**< sizeof(pqe_attest_verify_opts) */
-    const pqe_trust *trust;    /**< NULL or empty: nobody; the best verdict is then PQE_VERDICT_UNKNOWN_SIGNER */
-    const void *challenge;     /**< required in the attestation; NULL: any or none is accepted */
-    size_t challenge_len;      /**< */
-    uint64_t max_age_seconds;  /**< since its issue; 0: no limit but its own expiry */
-    uint32_t skew_seconds;     /**< how far in the future it may have been issued; 0: PQE_ATTEST_DEFAULT_SKEW */
-    bool no_skew;              /**< true: none at all */
-    const char *expected_hash; /**< 64 hex digits: the content hash it must state; NULL: any */
-    int64_t now;               /**< seconds since 1970; 0: the system's clock */
+    size_t size;                     /**< sizeof(pqe_attest_verify_opts) */
+    const pqe_trust *trust;          /**< NULL or empty: nobody; the best verdict is then PQE_VERDICT_UNKNOWN_SIGNER */
+    const void *challenge;           /**< required in the attestation; NULL: any or none is accepted */
+    size_t challenge_len;            /**< */
+    uint64_t max_age_seconds;        /**< since its issue; 0: no limit but its own expiry */
+    uint32_t skew_seconds;           /**< how far in the future it may have been issued; 0: PQE_ATTEST_DEFAULT_SKEW */
+    bool no_skew;                    /**< true: none at all */
+    const char *expected_hash;       /**< 64 hex digits: the content hash it must state; NULL: any */
+    int64_t now;                     /**< seconds since 1970; 0: the system's clock */
     const char *expected_pcr_digest; /**< 64 hex digits: what a TPM must have quoted of its PCRs; needs evidence keys in
                                           `trust`. NULL: any */
 } pqe_attest_verify_opts;
@@ -243,10 +243,11 @@ PQE_API pqe_status pqe_attestation_self_consistent(const pqe_attestation *attest
 /* --------------------------------------------------------------------------------------------------------- evidence */
 
 typedef enum pqe_evidence_state {
-    PQE_EVIDENCE_ABSENT = 0,      /**< there is none */
-    PQE_EVIDENCE_NOT_CHECKED = 1, /**< there is some, which proves nothing: no key to verify it with, or an unknown kind */
-    PQE_EVIDENCE_VERIFIED = 2,    /**< signed by a trusted key, over this statement */
-    PQE_EVIDENCE_FAILED = 3       /**< it is not */
+    PQE_EVIDENCE_ABSENT = 0, /**< there is none */
+    PQE_EVIDENCE_NOT_CHECKED =
+        1,                     /**< there is some, which proves nothing: no key to verify it with, or an unknown kind */
+    PQE_EVIDENCE_VERIFIED = 2, /**< signed by a trusted key, over this statement */
+    PQE_EVIDENCE_FAILED = 3    /**< it is not */
 } pqe_evidence_state;
 
 /** "absent", "not-checked", "verified", "failed"; NULL for an unknown value. Static storage. */
@@ -258,22 +259,22 @@ PQE_API const char *pqe_evidence_state_name(pqe_evidence_state state);
 typedef struct pqe_evidence_report {
     size_t size; /**< sizeof(pqe_evidence_report), set by the caller */
     pqe_evidence_state state;
-    size_t pieces;          /**< of a kind that is known */
-    size_t unknown;         /**< of other kinds: they are never checked and prove nothing */
-    const char *reason;     /**< FAILED: why, one sentence; static storage */
-    const char *signature;  /**< "ECDSA P-256 with SHA-256: classical, not quantum-safe"; static storage */
-    char key[65];           /**< hex: SHA-256 of the SubjectPublicKeyInfo of the key that signed */
-    uint64_t firmware;      /**< the TPM's firmware version */
-    uint64_t clock_ms;      /**< milliseconds it has been powered in its life */
-    uint32_t resets;        /**< how often it was reset (machine started) */
-    uint32_t restarts;      /**< how often it was restarted since (machine resumed) */
-    bool clock_safe;        /**< false: the clock may have said more before the power was cut */
-    bool has_pcrs;          /**< a quote: */
+    size_t pieces;         /**< of a kind that is known */
+    size_t unknown;        /**< of other kinds: they are never checked and prove nothing */
+    const char *reason;    /**< FAILED: why, one sentence; static storage */
+    const char *signature; /**< "ECDSA P-256 with SHA-256: classical, not quantum-safe"; static storage */
+    char key[65];          /**< hex: SHA-256 of the SubjectPublicKeyInfo of the key that signed */
+    uint64_t firmware;     /**< the TPM's firmware version */
+    uint64_t clock_ms;     /**< milliseconds it has been powered in its life */
+    uint32_t resets;       /**< how often it was reset (machine started) */
+    uint32_t restarts;     /**< how often it was restarted since (machine resumed) */
+    bool clock_safe;       /**< false: the clock may have said more before the power was cut */
+    bool has_pcrs;         /**< a quote: */
     char pcr_selection[PQE_EVIDENCE_TEXT_MAX]; /**< "sha256:0,1,7" */
-    char pcr_digest[65];    /**< hex: SHA-256 over the selected PCRs */
-    bool has_object;        /**< the vault's sealed key is an object in this TPM: */
-    char object_name[PQE_EVIDENCE_TEXT_MAX]; /**< hex: its Name, the same for the life of the key */
-    bool has_counter;       /**< the vault's counter: */
+    char pcr_digest[65];                       /**< hex: SHA-256 over the selected PCRs */
+    bool has_object;                           /**< the vault's sealed key is an object in this TPM: */
+    char object_name[PQE_EVIDENCE_TEXT_MAX];   /**< hex: its Name, the same for the life of the key */
+    bool has_counter;                          /**< the vault's counter: */
     uint64_t counter;
     char counter_name[PQE_EVIDENCE_TEXT_MAX]; /**< hex: Name of its NV index, the same for the life of the counter */
 } pqe_evidence_report;

@@ -22,7 +22,7 @@ struct pqe_trust {
     uint8_t (*hashes)[PQE__SHA3_256_SIZE];
     size_t count, capacity;
     pqe__ecdsa_key **evidence_keys;
-    size_t evidence_count;
+    size_t evidence_count, evidence_capacity;
 };
 
 /** Is this DID in the set? NULL is the empty one. */

@@ -153,13 +153,14 @@ pqe_trust_add_text(pqe_trust *trust, const char *text, size_t len, pqe_error *er
 static pqe_status
 add_evidence_pem(pqe_trust *trust, const char *pem, size_t len, pqe_error *err)
 {
-    pqe__ecdsa_key **grown = reallocarray(trust->evidence_keys, trust->evidence_count + 1, sizeof *grown);
+    void *room =
+        pqe__grow(trust->evidence_keys, trust->evidence_count, &trust->evidence_capacity, sizeof(pqe__ecdsa_key *));
     pqe_status status;
 
-    if (grown == NULL)
+    if (room == NULL)
         return pqe__fail_nomem(err);
-    trust->evidence_keys = grown;
-    status = pqe__ecdsa_from_pem(pem, len, &grown[trust->evidence_count], err);
+    trust->evidence_keys = room;
+    status = pqe__ecdsa_from_pem(pem, len, &trust->evidence_keys[trust->evidence_count], err);
     trust->evidence_count += status == PQE_OK;
     return status;
 }

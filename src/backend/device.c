@@ -275,8 +275,8 @@ take_piece(void *user, const char *type, const uint8_t *data, size_t len, pqe_er
 {
     witness *w = user;
 
-    if (w->status == PQE_OK && (!is_type(type) || data == NULL || len == 0 || len > PQE_EVIDENCE_BYTES_MAX ||
-                                w->count == PQE_EVIDENCE_MAX))
+    if (w->status == PQE_OK &&
+        (!is_type(type) || data == NULL || len == 0 || len > PQE_EVIDENCE_BYTES_MAX || w->count == PQE_EVIDENCE_MAX))
         w->status = pqe__fail(&w->err, PQE_E_BACKEND, PQE_ORIGIN_BACKEND, 0, "the backend gave impossible evidence");
     if (w->status == PQE_OK)
         w->status = w->take(w->user, type, data, len, &w->err);

@@ -235,7 +235,8 @@ state_and_sign(pqe_vault *vault, const pqe_attest_opts *o, const pqe_artifact *a
         status = sign_statement(vault, &s, &a, err);
     pqe__evidence_free(&s.evidence);
     if (status == PQE_OK && a->pub.version == 2 && pqe__eat_room(&a->pub) > PQE_ATTEST_MAX)
-        status = pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_BACKEND, 0, "the device's evidence is too long for one attestation");
+        status =
+            pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_BACKEND, 0, "the device's evidence is too long for one attestation");
     if (status == PQE_OK)
         *out = &a->pub;
     else if (a != NULL)

@@ -57,8 +57,7 @@ check_keys(const char *text, size_t size)
 
     FUZZ_CHECK(pqe_trust_new(&trust, NULL) == PQE_OK);
     status = pqe_trust_add_evidence_keys(trust, text, size, NULL);
-    FUZZ_CHECK(status == PQE_OK ? trust->evidence_count > 0
-                                : status == PQE_E_MALFORMED && trust->evidence_count == 0);
+    FUZZ_CHECK(status == PQE_OK ? trust->evidence_count > 0 : status == PQE_E_MALFORMED && trust->evidence_count == 0);
     pqe_trust_free(&trust);
 }
 

@@ -338,7 +338,9 @@ static void
 other_statement(TPMS_ATTEST *a)
 {
     if (a->type == TPM2_ST_ATTEST_QUOTE)
-        *a = (TPMS_ATTEST){.magic = a->magic, .type = TPM2_ST_ATTEST_TIME, .extraData = a->extraData,
+        *a = (TPMS_ATTEST){.magic = a->magic,
+                           .type = TPM2_ST_ATTEST_TIME,
+                           .extraData = a->extraData,
                            .qualifiedSigner = a->qualifiedSigner};
 }
 
@@ -384,11 +386,16 @@ test_other_statements(void **state)
         void (*before)(TPMS_ATTEST *a);
         const char *reason;
     } cases[] = {
-        {other_magic, "not a statement of a TPM"},    {other_nonce, "given for another statement"},
-        {short_nonce, "not a statement of a TPM"},    {no_nonce, "not a statement of a TPM"},
-        {other_statement, "not a statement"},         {other_signer, "not of one TPM"},
-        {other_start, "not of one TPM"},              {short_counter, "not a statement of a TPM"},
-        {counter_at_offset, "not a statement of a TPM"}, {short_digest, "not a statement of a TPM"},
+        {other_magic, "not a statement of a TPM"},
+        {other_nonce, "given for another statement"},
+        {short_nonce, "not a statement of a TPM"},
+        {no_nonce, "not a statement of a TPM"},
+        {other_statement, "not a statement"},
+        {other_signer, "not of one TPM"},
+        {other_start, "not of one TPM"},
+        {short_counter, "not a statement of a TPM"},
+        {counter_at_offset, "not a statement of a TPM"},
+        {short_digest, "not a statement of a TPM"},
     };
     bench *b = *state;
 

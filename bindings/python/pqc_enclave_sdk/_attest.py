@@ -221,8 +221,10 @@ def verify_attestation(
         return AttestationResult(Verdict.MALFORMED, Verdict.MALFORMED.text, None)
     verdict = Verdict(verifier.check(read))
     said = verifier.evidence(read)
-    evidence = AttestationEvidence(**{**said, "state": EvidenceState(said["state"])})
-    return AttestationResult(verdict, verdict.text, AttestationClaims(**read.fields()), evidence)
+    said["state"] = EvidenceState(said["state"])
+    return AttestationResult(
+        verdict, verdict.text, AttestationClaims(**read.fields()), AttestationEvidence(**said)
+    )
 
 
 class DeviceAttester:

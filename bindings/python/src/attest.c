@@ -352,16 +352,16 @@ verifier_evidence(PyObject *object, PyObject *args)
         pqepy_raise(status, &err, NULL);
         return NULL;
     }
-    return Py_BuildValue(
-        "{s:s,s:n,s:n,s:N,s:N,s:s,s:K,s:K,s:N,s:k,s:k,s:N,s:N,s:N,s:N,s:N}", "state", pqe_evidence_state_name(r.state),
-        "pieces", (Py_ssize_t)r.pieces, "unknown_pieces", (Py_ssize_t)r.unknown, "reason",
-        text_if(r.reason != NULL, r.reason), "signature", text_if(r.signature != NULL, r.signature), "key", r.key,
-        "firmware", (unsigned long long)r.firmware, "clock_ms", (unsigned long long)r.clock_ms, "clock_safe",
-        PyBool_FromLong(r.clock_safe), "resets", (unsigned long)r.resets, "restarts", (unsigned long)r.restarts,
-        "pcr_selection", text_if(r.has_pcrs, r.pcr_selection), "pcr_digest", text_if(r.has_pcrs, r.pcr_digest),
-        "object_name", text_if(r.has_object, r.object_name), "counter",
-        r.has_counter ? PyLong_FromUnsignedLongLong(r.counter) : Py_NewRef(Py_None), "counter_name",
-        text_if(r.has_counter, r.counter_name));
+    return Py_BuildValue("{s:s,s:n,s:n,s:N,s:N,s:s,s:K,s:K,s:N,s:k,s:k,s:N,s:N,s:N,s:N,s:N}", "state",
+                         pqe_evidence_state_name(r.state), "pieces", (Py_ssize_t)r.pieces, "unknown_pieces",
+                         (Py_ssize_t)r.unknown, "reason", text_if(r.reason != NULL, r.reason), "signature",
+                         text_if(r.signature != NULL, r.signature), "key", r.key, "firmware",
+                         (unsigned long long)r.firmware, "clock_ms", (unsigned long long)r.clock_ms, "clock_safe",
+                         PyBool_FromLong(r.clock_safe), "resets", (unsigned long)r.resets, "restarts",
+                         (unsigned long)r.restarts, "pcr_selection", text_if(r.has_pcrs, r.pcr_selection), "pcr_digest",
+                         text_if(r.has_pcrs, r.pcr_digest), "object_name", text_if(r.has_object, r.object_name),
+                         "counter", r.has_counter ? PyLong_FromUnsignedLongLong(r.counter) : Py_NewRef(Py_None),
+                         "counter_name", text_if(r.has_counter, r.counter_name));
 }
 
 static PyObject *
