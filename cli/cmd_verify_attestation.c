@@ -154,7 +154,9 @@ verify_one(cli *c, const char *path, const void *data, size_t len, const pqe_att
 
     if (status == PQE_OK)
         status = pqe_attestation_verify(a, opts, &verdict, &error);
-    if (status != PQE_OK && status != PQE_E_ATTESTATION) {
+    if (status == PQE_E_UNAVAILABLE) {
+        code = cli_fail(c, status, "attestation", path, error.message, "verify it where that library is installed");
+    } else if (status != PQE_OK && status != PQE_E_ATTESTATION) {
         code = cli_report(c, "attestation", path, &error);
     } else {
         if (c->json)
