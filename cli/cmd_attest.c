@@ -35,7 +35,8 @@ read_options(cli *c, const form **f, pqe_attest_opts *opts, uint8_t challenge[PQ
     *opts = (pqe_attest_opts){.size = sizeof *opts,
                               .identity = cli_option_value(c, "identity"),
                               .device_model = cli_option_value(c, "device-model"),
-                              .challenge = cli_option_value(c, "challenge") != NULL ? challenge : NULL};
+                              .challenge = cli_option_value(c, "challenge") != NULL ? challenge : NULL,
+                              .no_evidence = cli_option_value(c, "no-evidence") != NULL};
     *f = &forms[0];
     for (size_t i = 0; word != NULL && i <= sizeof forms / sizeof forms[0]; i++) {
         if (i == sizeof forms / sizeof forms[0])
@@ -172,6 +173,7 @@ static const cli_option options[] = {
     {"ttl", 0, CLI_VALUE_TEXT, "S", "seconds until it expires (default 86400)", NULL},
     {"format", 0, CLI_VALUE_WORDS, "F", "cose (default), json (a view, not signed) or v1", "cose json v1"},
     {"device-model", 0, CLI_VALUE_TEXT, "M", "what kind of device this is (default: the backend's name)", NULL},
+    {"no-evidence", 0, CLI_VALUE_NONE, NULL, "do not ask the hardware for evidence: faster", NULL},
     {"output", 'o', CLI_VALUE_FILE, "FILE|-", "write to a file (0600, whole or not at all)", NULL},
     {NULL, 0, CLI_VALUE_NONE, NULL, NULL, NULL},
 };

@@ -11,6 +11,7 @@
 
 #include "attestlines.h"
 #include "commands.h"
+#include "evidence.h"
 #include "json.h"
 #include "process.h"
 #include "report.h"
@@ -21,8 +22,11 @@
 
 #define TRUST_FILE_MAX ((size_t)16 << 20)
 
+typedef pqe_status (*add_text_fn)(pqe_trust *trust, const char *text, size_t len, pqe_error *err);
+
+/* A DID, PEM, or a file. */
 static int
-add_trust(cli *c, pqe_trust *trust, const char *value)
+add_trust(cli *c, pqe_trust *trust, const char *value, add_text_fn add_text)
 {
     pqe_error error = {0};
     pqe_status status;
@@ -30,18 +34,29 @@ add_trust(cli *c, pqe_trust *trust, const char *value)
     size_t len;
     int code;
 
-    if (strncmp(value, "did:", 4) == 0) {
-        status = pqe_trust_add_did(trust, value, &error);
-    } else if (strncmp(value, "-----BEGIN ", 11) == 0) {
-        status = pqe_trust_add_text(trust, value, strlen(value), &error);
+    if (strncmp(value, "did:", 4) == 0 || strncmp(value, "-----BEGIN ", 11) == 0) {
+        status = add_text(trust, value, strlen(value), &error);
     } else {
         code = cli_read_whole(c, value, TRUST_FILE_MAX, &text, &len);
         if (code != 0)
             return code;
-        status = pqe_trust_add_text(trust, text, len, &error);
+        status = add_text(trust, text, len, &error);
         cli_buffer_free(text, TRUST_FILE_MAX + 1);
     }
     return status == PQE_OK ? 0 : cli_report(c, "cannot trust", value, &error);
+}
+
+static int
+read_trust(cli *c, pqe_trust *trust)
+{
+    int code = 0;
+
+    for (size_t i = 0; i < c->given_count && code == 0; i++)
+        if (strcmp(c->given[i].option->name, "trust") == 0)
+            code = add_trust(c, trust, c->given[i].value, pqe_trust_add_text);
+        else if (strcmp(c->given[i].option->name, "evidence-trust") == 0)
+            code = add_trust(c, trust, c->given[i].value, pqe_trust_add_evidence_keys);
+    return code;
 }
 
 static int
@@ -55,10 +70,15 @@ read_options(cli *c, pqe_attest_verify_opts *opts, pqe_trust *trust, uint8_t cha
     *opts = (pqe_attest_verify_opts){.size = sizeof *opts,
                                      .trust = trust,
                                      .challenge = cli_option_value(c, "challenge") != NULL ? challenge : NULL,
-                                     .expected_hash = cli_option_value(c, "expect-hash")};
+                                     .expected_hash = cli_option_value(c, "expect-hash"),
+                                     .expected_pcr_digest = cli_option_value(c, "expect-pcr")};
     code = cli_parse_hex(c, "challenge", challenge, PQE_CHALLENGE_MIN, PQE_CHALLENGE_MAX, &opts->challenge_len);
     if (code == 0)
         code = cli_parse_hex(c, "expect-hash", hash, sizeof hash, sizeof hash, &len);
+    if (code == 0)
+        code = cli_parse_hex(c, "expect-pcr", hash, sizeof hash, sizeof hash, &len);
+    if (code == 0 && opts->expected_pcr_digest != NULL && cli_option_value(c, "evidence-trust") == NULL)
+        code = cli_usage(c, "--expect-pcr: needs --evidence-trust, the key that signs PCRs");
     if (code == 0)
         code = cli_parse_number(c, "max-age", INT64_MAX, &opts->max_age_seconds);
     if (code == 0 && cli_option_value(c, "max-age") != NULL && opts->max_age_seconds == 0)
@@ -67,10 +87,7 @@ read_options(cli *c, pqe_attest_verify_opts *opts, pqe_trust *trust, uint8_t cha
         code = cli_parse_number(c, "skew", UINT32_MAX, &skew);
     opts->skew_seconds = (uint32_t)skew;
     opts->no_skew = skew == 0;
-    for (size_t i = 0; i < c->given_count && code == 0; i++)
-        if (strcmp(c->given[i].option->name, "trust") == 0)
-            code = add_trust(c, trust, c->given[i].value);
-    return code;
+    return code == 0 ? read_trust(c, trust) : code;
 }
 
 /* ---- results ---- */
@@ -83,30 +100,37 @@ member(const pqe_attestation *a, const pqe_text *text)
 }
 
 static json_t *
-result_json(uint64_t index, pqe_verdict verdict, const char *reason, const pqe_attestation *a)
+result_json(uint64_t index, pqe_verdict verdict, const char *reason, const pqe_attestation *a, const pqe_trust *trust)
 {
-    return json_pack(
-        "{s:I, s:s, s:i, s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "index", (json_int_t)index, "verdict",
-        pqe_verdict_name(verdict), "verdict_code", (int)verdict, "passed", (int)(verdict == PQE_VERDICT_PASS), "reason",
-        cli_json_text(reason), "signer_did", member(a, a != NULL ? &a->signer_did : NULL), "artifact_id",
-        member(a, a != NULL ? &a->artifact_id : NULL), "content_hash",
-        member(a, a != NULL ? &a->artifact_content_hash : NULL), "device_id",
-        member(a, a != NULL ? &a->device_id : NULL), "issued_at", member(a, a != NULL ? &a->issued_at : NULL));
+    return json_pack("{s:I, s:s, s:i, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "index", (json_int_t)index, "verdict",
+                     pqe_verdict_name(verdict), "verdict_code", (int)verdict, "passed",
+                     (int)(verdict == PQE_VERDICT_PASS), "reason", cli_json_text(reason), "signer_did",
+                     member(a, a != NULL ? &a->signer_did : NULL), "artifact_id",
+                     member(a, a != NULL ? &a->artifact_id : NULL), "content_hash",
+                     member(a, a != NULL ? &a->artifact_content_hash : NULL), "device_id",
+                     member(a, a != NULL ? &a->device_id : NULL), "issued_at",
+                     member(a, a != NULL ? &a->issued_at : NULL), "evidence", cli_evidence_json(a, trust));
 }
 
+/* Where it is the evidence that fails, its report says more. */
 static int
-fail_verdict(cli *c, const char *path, pqe_verdict verdict)
+fail_verdict(cli *c, const char *path, pqe_verdict verdict, const pqe_attestation *a, const pqe_trust *trust)
 {
+    pqe_evidence_report report = {.size = sizeof report};
     pqe_error error = {.status = verdict == PQE_VERDICT_MALFORMED ? PQE_E_MALFORMED : PQE_E_ATTESTATION,
                        .origin = PQE_ORIGIN_API,
                        .native = verdict};
 
-    snprintf(error.message, sizeof error.message, "%s", pqe_verdict_text(verdict));
+    if (verdict == PQE_VERDICT_EVIDENCE && pqe_attestation_evidence(a, trust, &report, NULL) == PQE_OK &&
+        report.reason != NULL)
+        snprintf(error.message, sizeof error.message, "its evidence does not hold: %s", report.reason);
+    else
+        snprintf(error.message, sizeof error.message, "%s", pqe_verdict_text(verdict));
     return cli_report(c, "attestation", path, &error);
 }
 
 static void
-print_one(const pqe_attestation *a)
+print_one(const pqe_attestation *a, const pqe_trust *trust)
 {
     puts("pass");
     cli_put_field("signer", a->signer_did.data);
@@ -116,6 +140,7 @@ print_one(const pqe_attestation *a)
     cli_put_field("issued", a->issued_at.data);
     if (a->version == 2)
         cli_put_field("backend", a->backend.data);
+    cli_evidence_print(a, trust);
 }
 
 static int
@@ -129,16 +154,18 @@ verify_one(cli *c, const char *path, const void *data, size_t len, const pqe_att
 
     if (status == PQE_OK)
         status = pqe_attestation_verify(a, opts, &verdict, &error);
-    if (status != PQE_OK && status != PQE_E_ATTESTATION) {
+    if (status == PQE_E_UNAVAILABLE) {
+        code = cli_fail(c, status, "attestation", path, error.message, "verify it where that library is installed");
+    } else if (status != PQE_OK && status != PQE_E_ATTESTATION) {
         code = cli_report(c, "attestation", path, &error);
     } else {
         if (c->json)
-            code = cli_json_print(c, result_json(0, verdict, pqe_verdict_text(verdict), a));
+            code = cli_json_print(c, result_json(0, verdict, pqe_verdict_text(verdict), a, opts->trust));
         else if (verdict == PQE_VERDICT_PASS && !c->quiet)
-            print_one(a);
+            print_one(a, opts->trust);
         if (code == 0 && verdict != PQE_VERDICT_PASS) {
             fflush(stdout);
-            code = fail_verdict(c, path, verdict);
+            code = fail_verdict(c, path, verdict, a, opts->trust);
         }
     }
     pqe_attestation_free(&a);
@@ -150,6 +177,7 @@ verify_one(cli *c, const char *path, const void *data, size_t len, const pqe_att
 typedef struct run_state {
     cli *c;
     cli_attestlines *lines;
+    const pqe_trust *trust;
     pqe_error error; /* of an attestation that could not be judged */
 } run_state;
 
@@ -169,7 +197,7 @@ print_result(void *user, const pqe_attest_result *r)
         snprintf(s->error.message, sizeof s->error.message, "%s", r->reason);
     }
     if (s->c->json) {
-        json_t *value = result_json(r->index, r->verdict, r->reason, r->attestation);
+        json_t *value = result_json(r->index, r->verdict, r->reason, r->attestation, s->trust);
         if (r->index > 0)
             putchar(',');
         if (value == NULL || json_dumpf(value, stdout, JSON_COMPACT | JSON_ENSURE_ASCII) != 0)
@@ -204,7 +232,7 @@ print_summary(const cli *c, const pqe_attest_summary *sum)
 static int
 verify_many(cli *c, const char *path, cli_attestlines *lines, const pqe_attest_verify_opts *opts)
 {
-    run_state s = {.c = c, .lines = lines};
+    run_state s = {.c = c, .lines = lines, .trust = opts->trust};
     pqe_attest_verifier *verifier = NULL;
     pqe_attest_summary sum = {0};
     pqe_error error = {0};
@@ -278,6 +306,8 @@ run(cli *c)
 
 static const cli_option options[] = {
     {"trust", 0, CLI_VALUE_FILE, "PEM|DID|FILE", "whom to believe; may be given several times", NULL},
+    {"evidence-trust", 0, CLI_VALUE_FILE, "PEM|FILE", "the key of the hardware's evidence, then required", NULL},
+    {"expect-pcr", 0, CLI_VALUE_TEXT, "HEX", "the PCR digest that the hardware must have quoted", NULL},
     {"challenge", 0, CLI_VALUE_TEXT, "HEX", "the challenge that it must answer", NULL},
     {"max-age", 0, CLI_VALUE_TEXT, "S", "refuse what was issued longer ago, in seconds", NULL},
     {"expect-hash", 0, CLI_VALUE_TEXT, "HEX", "the content hash that it must state", NULL},

@@ -44,6 +44,17 @@ else()
   message(STATUS "TPM 2.0: backend not built (tpm2-tss's headers are missing, or PQE_WITH_TPM2 is off)")
 endif()
 
+# Evidence of TPMs is read by libtss2-mu, where its headers are. It is loaded when it is used, not linked.
+option(PQE_WITH_TSS2_MU "Verify evidence of TPMs where tpm2-tss is installed" ON)
+if(PQE_WITH_TSS2_MU)
+  pkg_check_modules(PQE_TSS2_MU QUIET IMPORTED_TARGET tss2-mu)
+endif()
+if(PQE_TSS2_MU_FOUND)
+  message(STATUS "Evidence of TPMs: read by libtss2-mu ${PQE_TSS2_MU_VERSION}")
+else()
+  message(STATUS "Evidence of TPMs: not verified by this build (tpm2-tss's headers are missing, or PQE_WITH_TSS2_MU is off)")
+endif()
+
 # Published vectors that scripts/openssl-vectors keeps; the test that reads them is skipped without.
 set(PQE_OPENSSL_VECTORS "" CACHE PATH "Directory with OpenSSL's evp_test data")
 if(NOT PQE_OPENSSL_VECTORS AND EXISTS "${_pqe_private_cache}/openssl-vectors")

@@ -86,6 +86,7 @@ typedef struct pqe_attest_opts {
     const char *device_model;   /**< NULL: the backend's name */
     const char *enclave_vendor; /**< NULL: the backend's name */
     bool trust_record;          /**< true: do not read the artifact to compute its hash anew */
+    bool no_evidence; /**< true: no evidence of the hardware. Otherwise version 2 has it where the backend gives some */
 } pqe_attest_opts;
 
 /**
@@ -93,12 +94,22 @@ typedef struct pqe_attest_opts {
  * anew from the stored body unless opts->trust_record says to take the one computed by this vault when the artifact was
  * put; a hash that this vault has neither computed nor verified is refused with PQE_E_STATE. One that was deferred is
  * computed and bound first (pqe_bind_hash(): SHA3-256). Version 1 states SHA3-256 alone, and refuses an artifact that has
- * another with PQE_E_STATE; version 2 names the algorithm. `opts` may be NULL. Free
- * with pqe_attestation_free().
+ * another with PQE_E_STATE; version 2 names the algorithm. Where the device can give evidence (a TPM's quote), version 2
+ * carries it, made for this statement alone; asking a chip takes from tens of milliseconds to seconds, and where it fails
+ * there is no attestation. `opts` may be NULL. Free with pqe_attestation_free().
  * Errors: PQE_E_NOT_FOUND (artifact or identity), PQE_E_TAMPERED, PQE_E_DECRYPTION, PQE_E_LOCKED, PQE_E_BACKEND, ...
  */
 PQE_API pqe_status pqe_attest(pqe_vault *vault, const char *name_or_id, const pqe_attest_opts *opts,
                               pqe_attestation **out, pqe_error *err);
+
+#define PQE_EVIDENCE_PEM_MAX 4096 /**< bytes that suffice for any key of pqe_evidence_public_key(), with its NUL */
+
+/**
+ * The public key that verifies the evidence of this vault's device (a TPM's attestation key), as PEM with a NUL after *len
+ * bytes: for verifiers, who must get it another way than with an attestation, for example when the device is set up.
+ * Errors: PQE_E_UNAVAILABLE (the backend gives no evidence), PQE_E_LIMIT, PQE_E_LOCKED, PQE_E_BACKEND.
+ */
+PQE_API pqe_status pqe_evidence_public_key(pqe_vault *vault, char *buf, size_t capacity, size_t *len, pqe_error *err);
 
 /** The ten texts of version 1 as they stand in JSON; also what they may be while they are wrong. */
 typedef struct pqe_attestation_v1 {
@@ -159,7 +170,10 @@ typedef enum pqe_verdict {
     PQE_VERDICT_EXPIRED = 8,        /**< its time is over */
     PQE_VERDICT_TOO_OLD = 9,        /**< older than the verifier accepts */
     PQE_VERDICT_FUTURE = 10,        /**< issued later than now, beyond the allowed skew */
-    PQE_VERDICT_HASH = 11           /**< it is about another content than the expected one */
+    PQE_VERDICT_HASH = 11,          /**< it is about another content than the expected one */
+    PQE_VERDICT_NO_EVIDENCE = 12,   /**< evidence keys were given, and it has no evidence of a kind that is known */
+    PQE_VERDICT_EVIDENCE = 13,      /**< its evidence is not of a trusted key, or of something else than it states */
+    PQE_VERDICT_PCR = 14            /**< its evidence has another PCR digest than the expected one, or none */
 } pqe_verdict;
 
 /** "pass", "unknown-signer", ...; NULL for an unknown value. Static storage. */
@@ -177,17 +191,25 @@ PQE_API pqe_status pqe_trust_add_did(pqe_trust *trust, const char *did, pqe_erro
 /** A text with any number of PEM public keys and of lines that are a DID, empty, or begin with '#'. Something else in
  *  it, or nothing at all, is PQE_E_MALFORMED. */
 PQE_API pqe_status pqe_trust_add_text(pqe_trust *trust, const char *text, size_t len, pqe_error *err);
+/**
+ * Keys that evidence is believed from: a text with any number of PEM public keys (ECDSA P-256: attestation keys of TPMs)
+ * and of lines that are empty or begin with '#'. With one such key in the set, what has no evidence that one of them signed
+ * does not pass. They are tried one after the other. Something else in the text, or nothing at all, is PQE_E_MALFORMED.
+ */
+PQE_API pqe_status pqe_trust_add_evidence_keys(pqe_trust *trust, const char *text, size_t len, pqe_error *err);
 
 typedef struct pqe_attest_verify_opts {
-    size_t size;               /**< sizeof(pqe_attest_verify_opts) */
-    const pqe_trust *trust;    /**< NULL or empty: nobody; the best verdict is then PQE_VERDICT_UNKNOWN_SIGNER */
-    const void *challenge;     /**< required in the attestation; NULL: any or none is accepted */
-    size_t challenge_len;      /**< */
-    uint64_t max_age_seconds;  /**< since its issue; 0: no limit but its own expiry */
-    uint32_t skew_seconds;     /**< how far in the future it may have been issued; 0: PQE_ATTEST_DEFAULT_SKEW */
-    bool no_skew;              /**< true: none at all */
-    const char *expected_hash; /**< 64 hex digits: the content hash it must state; NULL: any */
-    int64_t now;               /**< seconds since 1970; 0: the system's clock */
+    size_t size;                     /**< sizeof(pqe_attest_verify_opts) */
+    const pqe_trust *trust;          /**< NULL or empty: nobody; the best verdict is then PQE_VERDICT_UNKNOWN_SIGNER */
+    const void *challenge;           /**< required in the attestation; NULL: any or none is accepted */
+    size_t challenge_len;            /**< */
+    uint64_t max_age_seconds;        /**< since its issue; 0: no limit but its own expiry */
+    uint32_t skew_seconds;           /**< how far in the future it may have been issued; 0: PQE_ATTEST_DEFAULT_SKEW */
+    bool no_skew;                    /**< true: none at all */
+    const char *expected_hash;       /**< 64 hex digits: the content hash it must state; NULL: any */
+    int64_t now;                     /**< seconds since 1970; 0: the system's clock */
+    const char *expected_pcr_digest; /**< 64 hex digits: what a TPM must have quoted of its PCRs; needs evidence keys in
+                                          `trust`. NULL: any */
 } pqe_attest_verify_opts;
 
 /**
@@ -217,6 +239,57 @@ PQE_API pqe_status pqe_attestation_verify(const pqe_attestation *attestation, co
  */
 PQE_API pqe_status pqe_attestation_self_consistent(const pqe_attestation *attestation, pqe_verdict *verdict,
                                                    pqe_error *err);
+
+/* --------------------------------------------------------------------------------------------------------- evidence */
+
+typedef enum pqe_evidence_state {
+    PQE_EVIDENCE_ABSENT = 0, /**< there is none */
+    PQE_EVIDENCE_NOT_CHECKED =
+        1,                     /**< there is some, which proves nothing: no key to verify it with, or an unknown kind */
+    PQE_EVIDENCE_VERIFIED = 2, /**< signed by a trusted key, over this statement */
+    PQE_EVIDENCE_FAILED = 3    /**< it is not */
+} pqe_evidence_state;
+
+/** "absent", "not-checked", "verified", "failed"; NULL for an unknown value. Static storage. */
+PQE_API const char *pqe_evidence_state_name(pqe_evidence_state state);
+
+#define PQE_EVIDENCE_TEXT_MAX 512 /**< bytes of a text in a report, with its NUL */
+
+/** What evidence says. All below `reason` is empty unless it is verified. New fields are added at the end only. */
+typedef struct pqe_evidence_report {
+    size_t size; /**< sizeof(pqe_evidence_report), set by the caller */
+    pqe_evidence_state state;
+    size_t pieces;         /**< of a kind that is known */
+    size_t unknown;        /**< of other kinds: they are never checked and prove nothing */
+    const char *reason;    /**< FAILED: why, one sentence; static storage */
+    const char *signature; /**< "ECDSA P-256 with SHA-256: classical, not quantum-safe"; static storage */
+    char key[65];          /**< hex: SHA-256 of the SubjectPublicKeyInfo of the key that signed */
+    uint64_t firmware;     /**< the TPM's firmware version */
+    uint64_t clock_ms;     /**< milliseconds it has been powered in its life */
+    uint32_t resets;       /**< how often it was reset (machine started) */
+    uint32_t restarts;     /**< how often it was restarted since (machine resumed) */
+    bool clock_safe;       /**< false: the clock may have said more before the power was cut */
+    bool has_pcrs;         /**< a quote: */
+    char pcr_selection[PQE_EVIDENCE_TEXT_MAX]; /**< "sha256:0,1,7" */
+    char pcr_digest[65];                       /**< hex: SHA-256 over the selected PCRs */
+    bool has_object;                           /**< the vault's sealed key is an object in this TPM: */
+    char object_name[PQE_EVIDENCE_TEXT_MAX];   /**< hex: its Name, the same for the life of the key */
+    bool has_counter;                          /**< the vault's counter: */
+    uint64_t counter;
+    char counter_name[PQE_EVIDENCE_TEXT_MAX]; /**< hex: Name of its NV index, the same for the life of the counter */
+} pqe_evidence_report;
+
+/**
+ * Checks the evidence in an attestation with the evidence keys in `trust` (NULL: none) and says what it says. Evidence
+ * binds the key that the attestation carries, its challenge and its content; who has that key, only the verification of
+ * the attestation itself tells: call this beside it, not instead.
+ * PQE_OK means that report->state was reached, whatever it is. Errors: PQE_E_ARGUMENT; PQE_E_UNAVAILABLE (there is evidence
+ * and a key, but this build or this machine has no libtss2-mu to read it); PQE_E_NOMEM, PQE_E_CRYPTO.
+ */
+PQE_API pqe_status pqe_attestation_evidence(const pqe_attestation *attestation, const pqe_trust *trust,
+                                            pqe_evidence_report *report, pqe_error *err);
+
+/* ---------------------------------------------------------------------------------------------------------- streams */
 
 /** Supplies the next serialised attestation of a stream: PQE_OK and bytes that stay valid until the next call, or
  *  *data NULL at the end. Any error ends the stream with it. */

@@ -38,6 +38,7 @@ extern "C" {
 #define PQE_COUNTER_NOTE_MAX 64    /**< bytes of the longest note beside a counter */
 #define PQE_HELD_BY_MAX 512        /**< bytes of describe()'s text, its NUL included */
 #define PQE_EVIDENCE_NONCE_SIZE 32 /**< bytes of the nonce that evidence answers */
+#define PQE_EVIDENCE_TYPE_MAX 63   /**< bytes of the type of a piece of evidence */
 
 /** Bytes that a backend fills: at most `capacity`, `len` says how many. */
 typedef struct pqe_blob {
@@ -46,7 +47,8 @@ typedef struct pqe_blob {
     size_t len;
 } pqe_blob;
 
-/** Takes one piece of evidence: its type, for example "tpm2-quote", and its bytes (attest.h: PQE_EVIDENCE_*). */
+/** Takes one piece of evidence: its type, for example "tpm2-quote", and its 1 to PQE_EVIDENCE_BYTES_MAX bytes (attest.h).
+ *  At most PQE_EVIDENCE_MAX pieces. What it returns other than PQE_OK, evidence() returns. */
 typedef pqe_status (*pqe_evidence_fn)(void *user, const char *type, const uint8_t *data, size_t len, pqe_error *err);
 
 typedef struct pqe_backend_ops {
@@ -154,7 +156,8 @@ typedef struct pqe_backend_ops {
 
     /**
      * PQE_CAP_EVIDENCE: has the device sign what it can say about this key and itself, over `nonce`, and hands it out
-     * piece by piece. `evidence_key` gives the public key that verifies it, PEM (SubjectPublicKeyInfo), to be handed to
+     * piece by piece, at least one; `take` must not be called after it failed, nor when evidence() has returned. A type
+     * names a format, not a device: who verifies goes by it (docs/attestation.md, section 6). `evidence_key` gives the public key that verifies it, PEM (SubjectPublicKeyInfo), to be handed to
      * verifiers another way.
      */
     pqe_status (*evidence)(void *self, void *key, const uint8_t nonce[PQE_EVIDENCE_NONCE_SIZE], pqe_evidence_fn take,

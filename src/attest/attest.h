@@ -18,7 +18,20 @@ pqe_status pqe__attestation_claim(pqe__attestation *a, const char *did, pqe_sig_
                                   const uint8_t *public_key, size_t len, pqe_error *err);
 pqe_status pqe__attestation_attach(pqe__attestation *a, const uint8_t *signature, size_t len, pqe_error *err);
 
+struct pqe_trust {
+    uint8_t (*hashes)[PQE__SHA3_256_SIZE];
+    size_t count, capacity;
+    pqe__ecdsa_key **evidence_keys;
+    size_t evidence_count, evidence_capacity;
+};
+
 /** Is this DID in the set? NULL is the empty one. */
 bool pqe__trust_has(const pqe_trust *trust, const char *did);
+
+/** What evidence for an attestation with these claims must answer (docs/attestation.md, section 6). */
+pqe_status pqe__evidence_nonce(const pqe_attestation *a, uint8_t nonce[PQE__SHA256_SIZE], pqe_error *err);
+/** The verdict over an attestation's evidence, with evidence keys or an expected PCR digest. */
+pqe_status pqe__evidence_judge(const pqe_attestation *a, const pqe_trust *trust, const char *expected_pcr_digest,
+                               pqe_verdict *verdict, pqe_error *err);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sets of trusted signers: the hashes in their DIDs, which stand for public keys as well. */
+/* Sets of trusted signers, the hashes in their DIDs standing for public keys as well, and of keys that sign evidence. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,11 +8,6 @@
 #include "util/text.h"
 
 #define HASH_SIZE PQE__SHA3_256_SIZE
-
-struct pqe_trust {
-    uint8_t (*hashes)[HASH_SIZE];
-    size_t count, capacity;
-};
 
 static const char begin_label[] = "-----BEGIN PUBLIC KEY-----";
 static const char end_label[] = "-----END PUBLIC KEY-----";
@@ -26,11 +21,20 @@ pqe_trust_new(pqe_trust **out, pqe_error *err)
     return *out != NULL ? PQE_OK : pqe__fail_nomem(err);
 }
 
+static void
+forget_evidence_keys(pqe_trust *trust, size_t but)
+{
+    while (trust->evidence_count > but)
+        pqe__ecdsa_free(&trust->evidence_keys[--trust->evidence_count]);
+}
+
 void
 pqe_trust_free(pqe_trust **trust)
 {
     if (trust == NULL || *trust == NULL)
         return;
+    forget_evidence_keys(*trust, 0);
+    free((*trust)->evidence_keys);
     free((*trust)->hashes);
     free(*trust);
     *trust = NULL;
@@ -98,17 +102,15 @@ starts_with(const char *line, size_t len, const char *start)
     return len >= strlen(start) && memcmp(line, start, strlen(start)) == 0;
 }
 
-pqe_status
-pqe_trust_add_text(pqe_trust *trust, const char *text, size_t len, pqe_error *err)
+typedef pqe_status (*take_fn)(pqe_trust *trust, const char *text, size_t len, pqe_error *err);
+
+/* Gives each PEM block to one function, each line that is not empty and no comment to the other. */
+static pqe_status
+read_text(pqe_trust *trust, const char *text, size_t len, take_fn take_pem, take_fn take_line, pqe_error *err)
 {
-    const char *end, *pem = NULL;
-    size_t before;
+    const char *end = text + len, *pem = NULL;
     pqe_status status = PQE_OK;
 
-    if (trust == NULL || text == NULL)
-        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "a set and a text are required");
-    end = text + len;
-    before = trust->count;
     for (const char *line = text, *next; line < end && status == PQE_OK; line = next) {
         const char *newline = memchr(line, '\n', (size_t)(end - line));
         size_t n = (size_t)((newline != NULL ? newline : end) - line);
@@ -118,18 +120,74 @@ pqe_trust_add_text(pqe_trust *trust, const char *text, size_t len, pqe_error *er
         if (pem != NULL) {
             if (!starts_with(line, n, end_label))
                 continue;
-            status = add_pem(trust, pem, (size_t)(next - pem), err);
+            status = take_pem(trust, pem, (size_t)(next - pem), err);
             pem = NULL;
         } else if (starts_with(line, n, begin_label)) {
             pem = line;
         } else if (n != 0 && line[0] != '#') {
-            status = add_did(trust, line, n, err);
+            status = take_line(trust, line, n, err);
         }
     }
-    if (status == PQE_OK && (pem != NULL || trust->count == before))
-        status = pqe__fail(err, PQE_E_MALFORMED, PQE_ORIGIN_FORMAT, 0, "there is no whole public key and no DID in it");
+    if (status == PQE_OK && pem != NULL)
+        status = pqe__fail(err, PQE_E_MALFORMED, PQE_ORIGIN_FORMAT, 0, "a public key in it has no end");
+    return status;
+}
+
+pqe_status
+pqe_trust_add_text(pqe_trust *trust, const char *text, size_t len, pqe_error *err)
+{
+    size_t before;
+    pqe_status status;
+
+    if (trust == NULL || text == NULL)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "a set and a text are required");
+    before = trust->count;
+    status = read_text(trust, text, len, add_pem, add_did, err);
+    if (status == PQE_OK && trust->count == before)
+        status = pqe__fail(err, PQE_E_MALFORMED, PQE_ORIGIN_FORMAT, 0, "there is no public key and no DID in it");
     if (status != PQE_OK)
         trust->count = before;
+    return status;
+}
+
+static pqe_status
+add_evidence_pem(pqe_trust *trust, const char *pem, size_t len, pqe_error *err)
+{
+    void *room =
+        pqe__grow(trust->evidence_keys, trust->evidence_count, &trust->evidence_capacity, sizeof(pqe__ecdsa_key *));
+    pqe_status status;
+
+    if (room == NULL)
+        return pqe__fail_nomem(err);
+    trust->evidence_keys = room;
+    status = pqe__ecdsa_from_pem(pem, len, &trust->evidence_keys[trust->evidence_count], err);
+    trust->evidence_count += status == PQE_OK;
+    return status;
+}
+
+static pqe_status
+refuse_line(pqe_trust *trust, const char *line, size_t len, pqe_error *err)
+{
+    (void)trust;
+    (void)line;
+    (void)len;
+    return pqe__fail(err, PQE_E_MALFORMED, PQE_ORIGIN_FORMAT, 0, "not a public key in SubjectPublicKeyInfo PEM");
+}
+
+pqe_status
+pqe_trust_add_evidence_keys(pqe_trust *trust, const char *text, size_t len, pqe_error *err)
+{
+    size_t before;
+    pqe_status status;
+
+    if (trust == NULL || text == NULL)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "a set and a text are required");
+    before = trust->evidence_count;
+    status = read_text(trust, text, len, add_evidence_pem, refuse_line, err);
+    if (status == PQE_OK && trust->evidence_count == before)
+        status = pqe__fail(err, PQE_E_MALFORMED, PQE_ORIGIN_FORMAT, 0, "there is no public key in it");
+    if (status != PQE_OK)
+        forget_evidence_keys(trust, before);
     return status;
 }
 

@@ -23,6 +23,9 @@ static const struct {
     [PQE_VERDICT_TOO_OLD] = {"too-old", "it was issued longer ago than is accepted"},
     [PQE_VERDICT_FUTURE] = {"future", "it was issued in the future"},
     [PQE_VERDICT_HASH] = {"hash", "it is about another content than the expected one"},
+    [PQE_VERDICT_NO_EVIDENCE] = {"no-evidence", "it has no evidence of the hardware that could be checked"},
+    [PQE_VERDICT_EVIDENCE] = {"evidence", "its evidence is not signed by a trusted key, or is of something else"},
+    [PQE_VERDICT_PCR] = {"pcr", "its evidence has another PCR digest than the expected one, or none"},
 };
 
 #define VERDICTS (sizeof verdicts / sizeof verdicts[0])
@@ -52,7 +55,7 @@ typedef struct loaded_key {
 struct pqe_attest_verifier {
     pqe_attest_verify_opts opts;
     uint8_t challenge[PQE_CHALLENGE_MAX];
-    char expected_hash[2 * PQE__SHA3_256_SIZE + 1];
+    char expected_hash[2 * PQE__SHA3_256_SIZE + 1], expected_pcr_digest[2 * PQE__SHA256_SIZE + 1];
     pthread_mutex_t lock;
     loaded_key *keys[KEYS];
 };
@@ -122,11 +125,25 @@ release(pqe_attest_verifier *v, loaded_key **loaded)
     pthread_mutex_unlock(&v->lock);
 }
 
+/* Brings a digest of 64 hex digits to its one form; NULL stays NULL. */
+static pqe_status
+copy_digest(const char **digest, char kept[2 * PQE__SHA256_SIZE + 1], const char *what, pqe_error *err)
+{
+    uint8_t bytes[PQE__SHA256_SIZE];
+
+    if (*digest == NULL)
+        return PQE_OK;
+    if (strlen(*digest) != (size_t)2 * sizeof bytes || !pqe__hex_decode(*digest, sizeof bytes, bytes))
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the expected %s has not 64 hexadecimal digits", what);
+    pqe__hex_encode(bytes, sizeof bytes, kept);
+    *digest = kept;
+    return PQE_OK;
+}
+
 static pqe_status
 copy_opts(pqe_attest_verifier *v, const pqe_attest_verify_opts *given, pqe_error *err)
 {
     pqe_attest_verify_opts *o = &v->opts;
-    uint8_t hash[PQE__SHA3_256_SIZE];
     pqe_status status = pqe__opts_copy(o, sizeof *o, sizeof *o, given, "the verification options", err);
 
     if (status != PQE_OK)
@@ -138,14 +155,13 @@ copy_opts(pqe_attest_verifier *v, const pqe_attest_verify_opts *given, pqe_error
         memcpy(v->challenge, o->challenge, o->challenge_len);
         v->opts.challenge = v->challenge;
     }
-    if (o->expected_hash != NULL) {
-        if (strlen(o->expected_hash) != (size_t)2 * sizeof hash ||
-            !pqe__hex_decode(o->expected_hash, sizeof hash, hash))
-            return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the expected hash has not 64 hexadecimal digits");
-        pqe__hex_encode(hash, sizeof hash, v->expected_hash);
-        v->opts.expected_hash = v->expected_hash;
-    }
-    return PQE_OK;
+    status = copy_digest(&o->expected_hash, v->expected_hash, "hash", err);
+    if (status == PQE_OK)
+        status = copy_digest(&o->expected_pcr_digest, v->expected_pcr_digest, "PCR digest", err);
+    if (status == PQE_OK && o->expected_pcr_digest != NULL && (o->trust == NULL || o->trust->evidence_count == 0))
+        status = pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0,
+                           "a PCR digest is expected, but there is no key to verify evidence with");
+    return status;
 }
 
 pqe_status
@@ -278,6 +294,8 @@ check(pqe_attest_verifier *v, const pqe_attestation *a, bool only_signature, pqe
     else if ((status = check_signature(a, loaded->key, err)) == PQE_OK)
         *verdict = only_signature ? PQE_VERDICT_PASS : check_claims(a, &v->opts, loaded->trusted);
     release(v, &loaded);
+    if (status == PQE_OK && *verdict == PQE_VERDICT_PASS && !only_signature)
+        status = pqe__evidence_judge(a, v->opts.trust, v->opts.expected_pcr_digest, verdict, err);
     return status == PQE_E_ATTESTATION ? PQE_OK : status;
 }
 

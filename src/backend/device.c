@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include <pqc_enclave/attest.h>
+
 #include "util/text.h"
 
 #define ML_KEM_768_PUBLIC_SIZE 1184u /* FIPS 203, table 3 */
@@ -250,11 +252,47 @@ pqe__backend_testifies(const pqe_backend *b)
     return (b->capabilities & PQE_CAP_EVIDENCE) != 0;
 }
 
+/* Between the backend and whoever takes its evidence. */
+typedef struct witness {
+    pqe_evidence_fn take;
+    void *user;
+    size_t count;
+    pqe_status status;
+    pqe_error err;
+} witness;
+
+static bool
+is_type(const char *type)
+{
+    size_t len = type != NULL ? strnlen(type, PQE_EVIDENCE_TYPE_MAX + 1) : 0;
+
+    return len != 0 && len <= PQE_EVIDENCE_TYPE_MAX && pqe__utf8_valid(type, len);
+}
+
+/* The first failure stays, whatever the backend makes of it. */
+static pqe_status
+take_piece(void *user, const char *type, const uint8_t *data, size_t len, pqe_error *err)
+{
+    witness *w = user;
+
+    if (w->status == PQE_OK &&
+        (!is_type(type) || data == NULL || len == 0 || len > PQE_EVIDENCE_BYTES_MAX || w->count == PQE_EVIDENCE_MAX))
+        w->status = pqe__fail(&w->err, PQE_E_BACKEND, PQE_ORIGIN_BACKEND, 0, "the backend gave impossible evidence");
+    if (w->status == PQE_OK)
+        w->status = w->take(w->user, type, data, len, &w->err);
+    if (w->status == PQE_OK)
+        w->count++;
+    else if (err != NULL)
+        *err = w->err;
+    return w->status;
+}
+
 pqe_status
 pqe__backend_evidence(pqe_backend *b, void *key, const uint8_t nonce[PQE_EVIDENCE_NONCE_SIZE], pqe_evidence_fn take,
                       void *user, pqe_error *err)
 {
     pqe_error inner = {0};
+    witness w = {.take = take, .user = user};
     pqe_status status;
 
     if (key == NULL)
@@ -263,10 +301,17 @@ pqe__backend_evidence(pqe_backend *b, void *key, const uint8_t nonce[PQE_EVIDENC
     if (status != PQE_OK)
         return status;
     if (pqe__backend_testifies(b))
-        status = pqe__backend_judge(b->ops->evidence(b->self, key, nonce, take, user, &inner), &inner, err);
+        status = pqe__backend_judge(b->ops->evidence(b->self, key, nonce, take_piece, &w, &inner), &inner, err);
     else
         status = pqe__backend_unavailable(b, "give evidence of its hardware", err);
     pqe__backend_leave(b);
+    if (w.status != PQE_OK) {
+        if (err != NULL)
+            *err = w.err;
+        return w.status;
+    }
+    if (status == PQE_OK && w.count == 0)
+        status = pqe__fail(err, PQE_E_BACKEND, PQE_ORIGIN_BACKEND, 0, "the backend gave no evidence");
     return status;
 }
 

@@ -91,7 +91,8 @@ pqe_status pqe__backend_counter_make(pqe_backend *backend, void *key, pqe_error 
 
 /** True if the device can sign what it says about a key. */
 bool pqe__backend_testifies(const pqe_backend *backend);
-/** `take` is called while the backend is in use, and must not call into it. */
+/** `take` is called while the backend is in use, and must not call into it; for 1 to PQE_EVIDENCE_MAX pieces of a valid
+ *  type, none of them empty or longer than PQE_EVIDENCE_BYTES_MAX, and never after it failed. */
 pqe_status pqe__backend_evidence(pqe_backend *backend, void *key, const uint8_t nonce[PQE_EVIDENCE_NONCE_SIZE],
                                  pqe_evidence_fn take, void *user, pqe_error *err);
 pqe_status pqe__backend_evidence_key(pqe_backend *backend, void *key, pqe_blob *pem, pqe_error *err);

@@ -159,6 +159,20 @@ pqe_status pqe__sig_verify(const pqe__sig_key *key, const void *message, size_t 
  *  on the curve. */
 pqe_status pqe__p256_public_pem(const uint8_t point[2 * PQE__P256_COORDINATE_SIZE], char *buf, size_t capacity,
                                 size_t *len, pqe_error *err);
+/* ---- ECDSA with P-256 and SHA-256, FIPS 186-5: classical, for verifying what chips sign ---- */
+
+#define PQE__P256_SIZE 32 /* bytes of a number below the group's order */
+
+/** A public key. Usable from several threads at once. */
+typedef struct pqe__ecdsa_key pqe__ecdsa_key;
+/** SubjectPublicKeyInfo of P-256 with an uncompressed point (RFC 5480); PQE_E_MALFORMED for anything else. */
+pqe_status pqe__ecdsa_from_pem(const char *pem, size_t len, pqe__ecdsa_key **out, pqe_error *err);
+void pqe__ecdsa_free(pqe__ecdsa_key **key);
+/** SHA-256 of its SubjectPublicKeyInfo in DER. */
+const uint8_t *pqe__ecdsa_fingerprint(const pqe__ecdsa_key *key);
+/** r and s are big-endian. PQE_E_ATTESTATION if the signature is not genuine. */
+pqe_status pqe__ecdsa_verify(const pqe__ecdsa_key *key, const void *message, size_t len,
+                             const uint8_t r[PQE__P256_SIZE], const uint8_t s[PQE__P256_SIZE], pqe_error *err);
 
 /* ---- HPKE: base mode, single shot, RFC 9180 with draft-ietf-hpke-pq ---- */
 

@@ -64,4 +64,12 @@ pqe_status pqe__eat_read(const uint8_t *data, size_t len, pqe__attestation **out
 void pqe__eat_put_json(pqe__wcur *c, const pqe_attestation *a);
 size_t pqe__eat_json_room(const pqe_attestation *a);
 
+/* ---- evidence ---- */
+
+/** Bytes that suffice for what the nonce of evidence is the hash of. */
+size_t pqe__evidence_room(const pqe_attestation *a);
+/** Writes them (docs/attestation.md, section 6), from the signer's DID, challenge, artifact id, content hash with its
+ *  algorithm, and time of issue. Fails where one of them has no such form. */
+void pqe__evidence_put_bound(pqe__wcur *c, const pqe_attestation *a);
+
 #endif

@@ -70,6 +70,9 @@ typedef struct statement {
     const pqe_backend_info *backend;
     const char *device_id;
     int64_t now;
+    const char *identity; /* who signs */
+    char did[PQE_DID_SIZE];
+    pqe__evidence evidence;
 } statement;
 
 static pqe_text
@@ -86,6 +89,8 @@ room_for(const statement *s)
                    strlen(s->backend->protection) + (o->device_model != NULL ? strlen(o->device_model) : 0) +
                    (o->enclave_vendor != NULL ? strlen(o->enclave_vendor) : 0) + o->challenge_len;
 
+    for (size_t i = 0; i < s->evidence.count; i++)
+        texts += s->evidence.pieces[i].len + sizeof s->evidence.pieces[i].type + 16;
     /* Once as they are, once in what is signed. */
     return 2 * texts + 2 * PQE__SIGNED_ROOM + 4096;
 }
@@ -113,6 +118,11 @@ fill(pqe__attestation *a, const statement *s)
     a->pub.backend = keep(a, backend);
     a->pub.tier = keep(a, s->backend->protection);
     a->pub.challenge = pqe__keep_bytes(a, o->challenge, o->challenge_len);
+    a->pub.evidence_count = s->evidence.count;
+    for (size_t i = 0; i < s->evidence.count; i++) {
+        a->pub.evidence[i].type = keep(a, s->evidence.pieces[i].type);
+        a->pub.evidence[i].data = pqe__keep_bytes(a, s->evidence.pieces[i].data, s->evidence.pieces[i].len);
+    }
 }
 
 static pqe_status
@@ -151,28 +161,82 @@ sign(pqe__txn *txn, const pqe__identity_found *signer, pqe__attestation *a, pqe_
     return status;
 }
 
+/* Asks the device for evidence over this statement. Meanwhile no lock is held, and the default identity may become
+   another one: who signs is fixed first. */
 static pqe_status
-state_and_sign(pqe_vault *vault, const pqe_attest_opts *o, const pqe_artifact *artifact, pqe_attestation **out,
-               pqe_error *err)
+gather_evidence(pqe_vault *vault, statement *s, pqe_error *err)
 {
-    statement s = {.opts = o, .artifact = artifact, .backend = &vault->backend->ops->info, .now = pqe__walltime()};
+    const pqe_attest_opts *o = s->opts;
+    const pqe_artifact *artifact = s->artifact;
+    uint8_t nonce[PQE_EVIDENCE_NONCE_SIZE];
     pqe__identity_found signer = {0};
-    pqe__attestation *a = NULL;
+    pqe__txn txn;
+    pqe_status status;
+
+    if (o->version == 1 || o->no_evidence || !pqe__backend_testifies(vault->backend))
+        return PQE_OK;
+    if ((status = pqe__txn_begin(vault, false, &txn, err)) != PQE_OK)
+        return status;
+    status = pqe__identity_find(&txn, o->identity, &signer, err);
+    if (status == PQE_OK)
+        memcpy(s->did, signer.did, sizeof s->did);
+    pqe__identity_found_free(&signer);
+    pqe__txn_abort(&txn);
+    if (status != PQE_OK)
+        return status;
+    s->identity = s->did;
+    const pqe_attestation draft = {
+        .challenge = {o->challenge, o->challenge_len},
+        .signer_did = {s->did, strlen(s->did)},
+        .artifact_id = {artifact->artifact_id, strlen(artifact->artifact_id)},
+        .hash_algorithm = {artifact->hash_algorithm, strlen(artifact->hash_algorithm)},
+        .artifact_content_hash = {artifact->content_hash, strlen(artifact->content_hash)},
+        .issued = s->now,
+    };
+    status = pqe__evidence_nonce(&draft, nonce, err);
+    return status == PQE_OK ? pqe__evidence_collect(vault, nonce, &s->evidence, err) : status;
+}
+
+static pqe_status
+sign_statement(pqe_vault *vault, statement *s, pqe__attestation **out, pqe_error *err)
+{
+    pqe__identity_found signer = {0};
     pqe__txn txn;
     pqe_status status = pqe__txn_begin(vault, false, &txn, err);
 
     if (status != PQE_OK)
         return status;
-    s.device_id = vault->session->priv.device_id;
-    status = pqe__identity_find(&txn, o->identity, &signer, err);
+    s->device_id = vault->session->priv.device_id;
+    status = pqe__identity_find(&txn, s->identity, &signer, err);
     if (status == PQE_OK)
-        status = pqe__attestation_new(o->version, room_for(&s), &a, err);
+        status = pqe__attestation_new(s->opts->version, room_for(s), out, err);
     if (status == PQE_OK) {
-        fill(a, &s);
-        status = sign(&txn, &signer, a, err);
+        fill(*out, s);
+        status = sign(&txn, &signer, *out, err);
     }
     pqe__identity_found_free(&signer);
     pqe__txn_abort(&txn);
+    return status;
+}
+
+static pqe_status
+state_and_sign(pqe_vault *vault, const pqe_attest_opts *o, const pqe_artifact *artifact, pqe_attestation **out,
+               pqe_error *err)
+{
+    statement s = {.opts = o,
+                   .artifact = artifact,
+                   .backend = &vault->backend->ops->info,
+                   .now = pqe__walltime(),
+                   .identity = o->identity};
+    pqe__attestation *a = NULL;
+    pqe_status status = gather_evidence(vault, &s, err);
+
+    if (status == PQE_OK)
+        status = sign_statement(vault, &s, &a, err);
+    pqe__evidence_free(&s.evidence);
+    if (status == PQE_OK && a->pub.version == 2 && pqe__eat_room(&a->pub) > PQE_ATTEST_MAX)
+        status =
+            pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_BACKEND, 0, "the device's evidence is too long for one attestation");
     if (status == PQE_OK)
         *out = &a->pub;
     else if (a != NULL)

@@ -564,6 +564,25 @@ void pqe__audit_flush_last(pqe_vault *vault);
 void pqe__audit_unlock_failed(pqe_vault *vault, pqe_status status);
 void pqe__pending_free(pqe__pending *list);
 
+/* ---- evidence.c ---- */
+
+typedef struct pqe__evidence_piece {
+    char type[PQE_EVIDENCE_TYPE_MAX + 1];
+    uint8_t *data;
+    size_t len;
+} pqe__evidence_piece;
+
+/** What the device gave. Zeroed at first. */
+typedef struct pqe__evidence {
+    size_t count;
+    pqe__evidence_piece pieces[PQE_EVIDENCE_MAX];
+} pqe__evidence;
+
+/** Asks the device; to be freed also where it failed. No lock is held. */
+pqe_status pqe__evidence_collect(pqe_vault *vault, const uint8_t nonce[PQE_EVIDENCE_NONCE_SIZE], pqe__evidence *out,
+                                 pqe_error *err);
+void pqe__evidence_free(pqe__evidence *evidence);
+
 /* ---- artifact.c ---- */
 
 /** "urn:pqc-enclave-art:" and the id. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The conformance suite: sealing, credentials, states. Faults, forks and threads are in conformance_faults.c. */
+/* The conformance suite: sealing, credentials, states. Faults, forks and threads are in conformance_faults.c,
+   evidence in conformance_evidence.c. */
 #include "backend/conformance.h"
 
 #include <string.h>
@@ -30,6 +31,8 @@ describes_itself(void **state)
     assert_int_equal((info->capabilities & PQE_CAP_NATIVE_KEM) != 0, s->ops->kem_make != NULL);
     assert_int_equal((info->capabilities & PQE_CAP_NATIVE_KEM) != 0, s->ops->kem_decapsulate != NULL);
     assert_int_equal((info->capabilities & PQE_CAP_AUTHORIZE) != 0, s->ops->authorize != NULL);
+    assert_int_equal((info->capabilities & PQE_CAP_EVIDENCE) != 0, s->ops->evidence != NULL);
+    assert_int_equal((info->capabilities & PQE_CAP_EVIDENCE) != 0, s->ops->evidence_key != NULL);
 }
 
 static void
@@ -466,6 +469,9 @@ conformance_run(const conformance_subject *subject)
         CASE(conformance_counter_apart),
         CASE(conformance_counter_goes),
         CASE(conformance_kem),
+        CASE(conformance_evidence_is_bound),
+        CASE(conformance_evidence_key),
+        CASE(conformance_evidence_refused),
         CASE(conformance_faults),
         CASE(conformance_fork),
         CASE(conformance_threads),

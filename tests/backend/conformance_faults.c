@@ -100,6 +100,8 @@ tell(story *t, const pqe_backend_ops *ops, pqe_error *err)
         status = count(t, err);
     if (status == PQE_OK && pqe__backend_decapsulates(f->backend))
         status = use_a_pair(t, err);
+    if (status == PQE_OK)
+        status = conformance_evidence_story(f, err);
     if (status == PQE_OK && f->subject->passphrase) {
         status =
             pqe__backend_change_passphrase(f->backend, f->vault_id, t->again, state.data, state.len, &changed, err);
@@ -180,10 +182,12 @@ in_the_child(fixture *f, const sealed *b)
     if (pqe__backend_change_passphrase(f->backend, f->vault_id, f->key, f->state, f->state_len, &blob, NULL) !=
         PQE_E_LOCKED)
         return 5;
+    if (conformance_evidence_story(f, NULL) != (pqe__backend_testifies(f->backend) ? PQE_E_LOCKED : PQE_OK))
+        return 6;
     pqe__backend_discard(f->backend, f->vault_id, f->key);
     pqe__backend_detach(f->backend, f->key);
     pqe_backend_close(&f->backend);
-    return f->backend == NULL ? 0 : 6;
+    return f->backend == NULL ? 0 : 7;
 }
 
 void

@@ -73,5 +73,10 @@ void conformance_faults(void **state);
 void conformance_fork(void **state);
 void conformance_kem(void **state);
 void conformance_threads(void **state);
+void conformance_evidence_is_bound(void **state);
+void conformance_evidence_key(void **state);
+void conformance_evidence_refused(void **state);
+/** Asks for evidence and its key, where there is such a thing, and fails as the backend does. */
+pqe_status conformance_evidence_story(const fixture *f, pqe_error *err);
 
 #endif

@@ -249,6 +249,75 @@ keys(pqe_vault *vault)
     pqe_signing_key_free(&key);
 }
 
+/* TPMS_ATTEST of TPM 2.0 Library, part 2, 10.12.12, as far as the statement of one kind. */
+static void
+put_attest(pqe__wcur *c, uint16_t type)
+{
+    static const uint8_t name[34] = {0, 0x0b}, nonce[32] = {FUZZ_BYTE};
+
+    pqe__put_u32(c, 0xff544347);
+    pqe__put_u16(c, type);
+    pqe__put_u16(c, sizeof name);
+    pqe__put_bytes(c, name, sizeof name);
+    pqe__put_u16(c, sizeof nonce);
+    pqe__put_bytes(c, nonce, sizeof nonce);
+    pqe__put_u64(c, 1000); /* clock */
+    pqe__put_u64(c, 1);    /* resets, restarts */
+    pqe__put_u8(c, 1);     /* safe */
+    pqe__put_u64(c, 7);    /* firmware */
+    if (type == 0x8018) {
+        pqe__put_u32(c, 1);
+        pqe__put_u16(c, 0x0b);
+        pqe__put_u32(c, 0x03830080); /* three bytes of PCRs */
+        pqe__put_u16(c, sizeof nonce);
+        pqe__put_bytes(c, nonce, sizeof nonce);
+        return;
+    }
+    pqe__put_u16(c, sizeof name); /* of the object or index */
+    pqe__put_bytes(c, name, sizeof name);
+    if (type == 0x8017) {
+        pqe__put_u16(c, sizeof name);
+        pqe__put_bytes(c, name, sizeof name);
+    } else {
+        pqe__put_u16(c, 0); /* offset */
+        pqe__put_u16(c, 8);
+        pqe__put_u64(c, 42);
+    }
+}
+
+static void
+evidence(void)
+{
+    static const struct {
+        const char *name;
+        uint16_t type;
+    } kinds[] = {{"quote", 0x8018}, {"certify", 0x8017}, {"nv-certify", 0x8014}};
+    /* the group's generator */
+    static const char key[] = "\2-----BEGIN PUBLIC KEY-----\n"
+                              "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt\n"
+                              "6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q==\n"
+                              "-----END PUBLIC KEY-----\n";
+    uint8_t bytes[512], piece[512] = {0}, number[32] = {FUZZ_BYTE};
+
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        char name[32];
+        pqe__wcur c = pqe__wcur_init(bytes, sizeof bytes), p = pqe__wcur_init(piece + 1, sizeof piece - 1);
+        pqe__put_u8(&c, 1);
+        put_attest(&c, kinds[i].type);
+        save("evidence", kinds[i].name, bytes, c.pos);
+        pqe__put_u16(&p, (uint16_t)(c.pos - 1));
+        pqe__put_bytes(&p, bytes + 1, c.pos - 1);
+        pqe__put_u32(&p, 0x0018000b); /* ECDSA, SHA-256 */
+        for (int k = 0; k < 2; k++) {
+            pqe__put_u16(&p, sizeof number);
+            pqe__put_bytes(&p, number, sizeof number);
+        }
+        snprintf(name, sizeof name, "piece-%s", kinds[i].name);
+        save("evidence", name, piece, 1 + p.pos);
+    }
+    save("evidence", "key", (const uint8_t *)key, sizeof key - 1);
+}
+
 static void
 put_all(pqe_vault *v)
 {
@@ -313,6 +382,7 @@ main(int argc, char **argv)
     key_files();
     states();
     identities();
+    evidence();
     bodies();
     indexes();
     return 0;

@@ -5,7 +5,7 @@
   install_check.py BUILD SOURCE CMAKE CC
 
 By pkg-config with the shared library and, where there is a static SQLite, wholly static; by find_package() in CMake with
-the shared and with the static library. Exits with 77 where pkg-config is not installed.
+the shared and with the static library, also the skeleton backend of examples/. Exits with 77 where pkg-config is not installed.
 """
 
 import os
@@ -95,6 +95,20 @@ def check_cmake(prefix, scratch, cmake, cc):
     works(build / "outside_static", False)
 
 
+def check_skeleton(prefix, scratch, cmake, cc, source):
+    """The backend that others start from, built as they would. Its toy device needs headers of an OpenSSL."""
+    if subprocess.run(["pkg-config", "--exists", "libcrypto >= 3.0"]).returncode != 0:
+        print("no headers of OpenSSL here: the skeleton backend is not built outside")
+        return
+    build, device = scratch / "skeleton", scratch / "device"
+    run(cmake, "-G", "Ninja", "-S", source / "examples/skeleton_backend", "-B", build, f"-DCMAKE_PREFIX_PATH={prefix}",
+        f"-DCMAKE_C_COMPILER={cc}")
+    run(cmake, "--build", build)
+    device.mkdir()
+    if run(build / "skeleton_example", device, scratch / "vault") != "skeleton: works\n" or len(list(device.iterdir())) != 1:
+        fail("the skeleton backend does not work")
+
+
 def main():
     if len(sys.argv) != 5:
         sys.exit(__doc__)
@@ -109,6 +123,7 @@ def main():
         check_files(prefix, build, source)
         check_pkg_config(find(prefix, "pqcenclave.pc").parent.parent, scratch, cc)
         check_cmake(prefix, scratch, cmake, cc)
+        check_skeleton(prefix, scratch, cmake, cc, source)
 
 
 main()

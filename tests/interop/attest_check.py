@@ -319,4 +319,5 @@ def main():
     print("both forms agree with Python and openssl in both directions")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -111,12 +111,12 @@ test_self_consistent(void **state)
     assert_int_equal(verdict, PQE_VERDICT_PASS);
     assert_pqe_ok(pqe_attestation_self_consistent(b->v2, &verdict, err));
     /* Each verdict has a name and a sentence of its own. */
-    for (int i = 0; i <= PQE_VERDICT_HASH; i++)
+    for (int i = 0; i <= PQE_VERDICT_PCR; i++)
         for (int k = 0; k < i; k++) {
             assert_string_not_equal(pqe_verdict_name((pqe_verdict)i), pqe_verdict_name((pqe_verdict)k));
             assert_string_not_equal(pqe_verdict_text((pqe_verdict)i), pqe_verdict_text((pqe_verdict)k));
         }
-    assert_null(pqe_verdict_name((pqe_verdict)(PQE_VERDICT_HASH + 1)));
+    assert_null(pqe_verdict_name((pqe_verdict)(PQE_VERDICT_PCR + 1)));
 }
 
 /* ---- canonical bytes ---- */

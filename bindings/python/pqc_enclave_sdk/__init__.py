@@ -15,9 +15,11 @@ and of the ``pqc-enclave`` command.
 from ._artifacts import ArtifactKind, ArtifactMetadata, EnclaveArtifact, EncryptedArtifact
 from ._attest import (
     AttestationClaims,
+    AttestationEvidence,
     AttestationResult,
     DeviceAttestation,
     DeviceAttester,
+    EvidenceState,
     Verdict,
     verify_attestation,
 )
@@ -69,6 +71,7 @@ __all__ = [
     "ArtifactReader",
     "AttestationClaims",
     "AttestationError",
+    "AttestationEvidence",
     "AttestationResult",
     "BackendError",
     "DecryptionError",
@@ -82,6 +85,7 @@ __all__ = [
     "EnclaveSDKError",
     "EnclaveVault",
     "EncryptedArtifact",
+    "EvidenceState",
     "FileEnclaveBackend",
     "Finding",
     "InMemoryEnclaveBackend",

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Any, Union
 
 from . import _native
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Anchor = Union[str, "Buffer", "os.PathLike[str]", AgentIdentity, SigningKeypair, VaultIdentity]
 Trust = Union[Anchor, Iterable[Anchor]]
+EvidenceKey = Union[str, "Buffer", "os.PathLike[str]"]
+EvidenceTrust = Union[EvidenceKey, Iterable[EvidenceKey]]
 
 DEFAULT_SKEW = 300
 """Seconds that an attestation may be from the future, where clocks differ."""
@@ -42,6 +44,9 @@ class Verdict(IntEnum):
     TOO_OLD = 9
     FUTURE = 10
     HASH = 11
+    NO_EVIDENCE = 12
+    EVIDENCE = 13
+    PCR = 14
 
     @property
     def text(self) -> str:
@@ -121,13 +126,55 @@ class AttestationClaims:
     evidence: tuple[tuple[str, bytes], ...]
 
 
+class EvidenceState(Enum):
+    """What became of the evidence of the hardware in an attestation (``pqe_evidence_state``)."""
+
+    ABSENT = "absent"
+    NOT_CHECKED = "not-checked"
+    """There is some, which proves nothing: no ``evidence_trust`` was given, or it is of an unknown kind."""
+    VERIFIED = "verified"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class AttestationEvidence:
+    """What a TPM signed over the attestation. From ``signature`` on empty or None unless it is VERIFIED.
+
+    ``signature`` names the algorithm, which is classical: a quantum computer could forge it. ``key`` is the SHA-256 of
+    the attestation key that signed, ``firmware`` the TPM's version, ``clock_ms`` its time under power, ``resets`` and
+    ``restarts`` its count of starts. None where the TPM did not say it: the selected PCRs and their digest, the Name of
+    the vault's sealed key, the vault's counter and the Name of its index (hex).
+    """
+
+    state: EvidenceState
+    pieces: int
+    unknown_pieces: int
+    reason: str | None
+    signature: str | None
+    key: str
+    firmware: int
+    clock_ms: int
+    clock_safe: bool
+    resets: int
+    restarts: int
+    pcr_selection: str | None
+    pcr_digest: str | None
+    object_name: str | None
+    counter: int | None
+    counter_name: str | None
+
+
 @dataclass(frozen=True)
 class AttestationResult:
-    """A verdict, its sentence, and what the attestation says (None if that cannot be read). True if it is a pass."""
+    """A verdict, its sentence, and what the attestation and its evidence say (None if that cannot be read).
+
+    True if it is a pass.
+    """
 
     verdict: Verdict
     reason: str
     claims: AttestationClaims | None
+    evidence: AttestationEvidence | None = None
 
     def __bool__(self) -> bool:
         return self.verdict is Verdict.PASS
@@ -142,6 +189,8 @@ def verify_attestation(
     expected_hash: str | None = None,
     skew: int = DEFAULT_SKEW,
     now: int | None = None,
+    evidence_trust: EvidenceTrust | None = None,
+    expected_pcr_digest: str | None = None,
 ) -> AttestationResult:
     """Verifies an attestation against trust anchors from outside.
 
@@ -155,16 +204,27 @@ def verify_attestation(
         expected_hash: 64 hex digits, the content hash that it must state.
         skew: seconds that it may be from the future.
         now: seconds since 1970 (UTC) instead of the system's clock.
+        evidence_trust: keys that evidence of hardware is believed from (`EnclaveVault.evidence_public_key`), PEM or a
+            ``pathlib.Path`` of a file of them, one or several. With it what has no such evidence does not pass.
+        expected_pcr_digest: 64 hex digits, what a TPM must have quoted of its PCRs; needs ``evidence_trust``.
 
     Whatever is wrong with the attestation is in the result, never an exception. Raises ``TypeError``, ``ValueError`` or
-    ``OSError`` where the other arguments are wrong. May be called from several threads.
+    ``OSError`` where the other arguments are wrong, `BackendError` with `Status.UNAVAILABLE` where there is evidence to
+    verify, but no libtss2-mu to read it. May be called from several threads.
     """
-    verifier = _verifier(trust, challenge, max_age, expected_hash, skew, now)
+    keys = _evidence_text(evidence_trust)
+    if expected_pcr_digest is not None and keys is None:
+        raise ValueError("expected_pcr_digest needs evidence_trust: nobody says who signs PCRs")
+    verifier = _verifier(trust, challenge, max_age, expected_hash, skew, now, keys, expected_pcr_digest)
     read = _read(attestation)
     if read is None:
         return AttestationResult(Verdict.MALFORMED, Verdict.MALFORMED.text, None)
     verdict = Verdict(verifier.check(read))
-    return AttestationResult(verdict, verdict.text, AttestationClaims(**read.fields()))
+    said = verifier.evidence(read)
+    said["state"] = EvidenceState(said["state"])
+    return AttestationResult(
+        verdict, verdict.text, AttestationClaims(**read.fields()), AttestationEvidence(**said)
+    )
 
 
 class DeviceAttester:
@@ -279,6 +339,8 @@ def _verifier(
     expected_hash: str | None,
     skew: int,
     now: int | None,
+    evidence_keys: bytes | None,
+    pcr_digest: str | None,
 ) -> _native.Verifier:
     if challenge is not None and not 8 <= memoryview(challenge).nbytes <= 64:
         raise ValueError("a challenge has 8 to 64 bytes")
@@ -288,7 +350,9 @@ def _verifier(
         raise ValueError("skew must be 0 to 4294967295 seconds")
     if now is not None and _int("now", now) < 1:
         raise ValueError("now must be after 1970")
-    return _native.Verifier(_trust_text(trust), challenge, max_age or 0, skew, expected_hash, now or 0)
+    return _native.Verifier(
+        _trust_text(trust), challenge, max_age or 0, skew, expected_hash, now or 0, evidence_keys, pcr_digest
+    )
 
 
 def _int(name: str, value: int) -> int:
@@ -322,6 +386,29 @@ def _anchor_text(anchor: Anchor) -> bytes:
         raise TypeError(f"a trust anchor must be a DID, a public key, a path or an identity, not {anchor!r:.60}")
     data = bytes(anchor)
     return _native.did_of_key(data).encode() if len(data) in _RAW_KEYS else _own_text(data)
+
+
+def _evidence_text(keys: EvidenceTrust | None) -> bytes | None:
+    """PEM, which the library reads. An empty list would ask for nothing, and is refused."""
+    if keys is None:
+        return None
+    if isinstance(keys, (str, bytes, bytearray, memoryview, os.PathLike)):
+        keys = [keys]
+    if not isinstance(keys, Iterable) or isinstance(keys, Mapping):
+        raise TypeError("evidence_trust must be a public key (PEM) or a path, or several of them")
+    texts = []
+    for key in keys:
+        if isinstance(key, os.PathLike):
+            key = pathlib.Path(key).read_bytes()
+        elif isinstance(key, str):
+            key = key.encode()
+        elif not isinstance(key, (bytes, bytearray, memoryview)):
+            raise TypeError(f"an evidence key must be PEM or a path, not {key!r:.60}")
+        texts.append(bytes(key))
+        _native.Verifier(b"", None, 0, DEFAULT_SKEW, None, 0, texts[-1] or b"\n")  # each must be one by itself
+    if not texts:
+        raise ValueError("evidence_trust has no key")
+    return b"\n".join(texts)
 
 
 def _own_text(data: bytes) -> bytes:

@@ -72,8 +72,11 @@ class Verifier:
         skew: int,
         expected_hash: str | None,
         now: int,
+        evidence_keys: Buffer | None = None,
+        pcr_digest: str | None = None,
     ) -> Verifier: ...
     def check(self, attestation: Attestation, /) -> int: ...
+    def evidence(self, attestation: Attestation, /) -> dict[str, Any]: ...
 
 @final
 class Backend:
@@ -128,9 +131,11 @@ class Vault:
         device_model: str | None,
         enclave_vendor: str | None,
         trust_record: bool,
+        no_evidence: bool,
         caller: str | None = None,
         /,
     ) -> Attestation: ...
+    def evidence_public_key(self) -> str: ...
     def policy_set(
         self,
         kind: str | None,

@@ -94,6 +94,7 @@ class IdentityMethods:
         device_model: str | None = None,
         enclave_vendor: str | None = None,
         trust_record: bool = False,
+        evidence: bool = True,
     ) -> bytes:
         """States, signed by an identity of the vault, which content an artifact has: version 2, as COSE bytes.
 
@@ -103,6 +104,7 @@ class IdentityMethods:
             ttl: seconds until it expires.
             device_model, enclave_vendor: None: the backend's.
             trust_record: take the hash computed at the put, in place of reading the whole artifact.
+            evidence: have the hardware state, signed, that it is there, where the backend can; a chip takes its time.
 
         `verify_attestation` reads it. Raises `UnknownArtifactError` for the artifact or the identity, `DecryptionError`
         where the stored artifact does not verify, and `EnclaveSDKError` with `Status.STATE` for a hash that this vault
@@ -114,8 +116,17 @@ class IdentityMethods:
             raise ValueError("ttl must be 1 to 4294967295 seconds")
         if challenge is not None and not 8 <= memoryview(challenge).nbytes <= 64:
             raise ValueError("a challenge has 8 to 64 bytes")
-        made = self._attest(name_or_id, identity, 2, challenge, ttl, device_model, enclave_vendor, trust_record)
+        made = self._attest(name_or_id, identity, 2, challenge, ttl, device_model, enclave_vendor, trust_record,
+                            not evidence)
         return made.encode()
+
+    def evidence_public_key(self) -> str:
+        """The key (PEM) that verifies the hardware's evidence, for verifiers: `verify_attestation`'s ``evidence_trust``.
+
+        It must reach them another way than with an attestation. `BackendError` with `Status.UNAVAILABLE` where the
+        backend gives no evidence.
+        """
+        return self._store.session(self._holder).evidence_public_key()
 
     def attest_v1(
         self,
@@ -128,7 +139,7 @@ class IdentityMethods:
     ) -> DeviceAttestation:
         """As `attest`, in the form of the published package: no challenge, no expiry, the signer not signed."""
         return attestation_v1(
-            self._attest(name_or_id, identity, 1, None, 0, device_model, enclave_vendor, trust_record)
+            self._attest(name_or_id, identity, 1, None, 0, device_model, enclave_vendor, trust_record, True)
         )
 
     def _log_identity(self, operation: str, did: str, name: str) -> None:
@@ -145,13 +156,14 @@ class IdentityMethods:
         device_model: str | None,
         enclave_vendor: str | None,
         trust_record: bool,
+        no_evidence: bool,
     ) -> _native.Attestation:
         check_text("name_or_id", name_or_id)
         model = self.backend.device_model if device_model is None else check_text("device_model", device_model)
         vendor = self.backend.enclave_vendor if enclave_vendor is None else check_text("enclave_vendor", enclave_vendor)
         made = self._store.session(self._holder).attest(
             name_or_id, _name(identity), version, challenge, ttl, model or None, vendor or None, bool(trust_record),
-            self.caller_bundle_id or None,
+            bool(no_evidence), self.caller_bundle_id or None,
         )
         if self.audit.is_attached:
             return made

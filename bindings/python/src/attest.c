@@ -248,12 +248,15 @@ attestation_self_consistent(PyObject *object, PyObject *unused)
 /* ---- verifying ---- */
 
 static pqe_status
-make_verifier(verifier *self, const Py_buffer *trust, pqe_attest_verify_opts *opts, pqe_error *err)
+make_verifier(verifier *self, const Py_buffer *trust, const Py_buffer *evidence_keys, pqe_attest_verify_opts *opts,
+              pqe_error *err)
 {
     pqe_status status = pqe_trust_new(&self->trust, err);
 
     if (status == PQE_OK && trust->len != 0)
         status = pqe_trust_add_text(self->trust, trust->buf, (size_t)trust->len, err);
+    if (status == PQE_OK && evidence_keys->len != 0)
+        status = pqe_trust_add_evidence_keys(self->trust, evidence_keys->buf, (size_t)evidence_keys->len, err);
     opts->trust = self->trust;
     if (status == PQE_OK)
         status = pqe_attest_verifier_new(opts, &self->verifier, err);
@@ -263,18 +266,19 @@ make_verifier(verifier *self, const Py_buffer *trust, pqe_attest_verify_opts *op
 static PyObject *
 verifier_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"trust", "challenge", "max_age", "skew", "expected_hash", "now", NULL};
+    static char *names[] = {"trust", "challenge",     "max_age",    "skew", "expected_hash",
+                            "now",   "evidence_keys", "pcr_digest", NULL};
     pqe_attest_verify_opts opts = {.size = sizeof opts};
     unsigned long long max_age = 0;
-    Py_buffer trust, challenge;
+    Py_buffer trust, challenge, evidence_keys = {0};
     unsigned int skew = 0;
     pqe_error err = {0};
     pqe_status status;
     PyObject *object;
     long long now = 0;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y*z*KIzL:Verifier", names, &trust, &challenge, &max_age, &skew,
-                                     &opts.expected_hash, &now))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y*z*KIzL|z*z:Verifier", names, &trust, &challenge, &max_age, &skew,
+                                     &opts.expected_hash, &now, &evidence_keys, &opts.expected_pcr_digest))
         return NULL;
     opts.challenge = challenge.buf;
     opts.challenge_len = (size_t)challenge.len;
@@ -284,9 +288,11 @@ verifier_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     opts.now = now;
     status = PQE_E_NOMEM;
     if ((object = PyType_GenericAlloc(type, 0)) != NULL)
-        status = make_verifier((verifier *)object, &trust, &opts, &err);
+        status = make_verifier((verifier *)object, &trust, &evidence_keys, &opts, &err);
     PyBuffer_Release(&trust);
     PyBuffer_Release(&challenge);
+    if (evidence_keys.obj != NULL)
+        PyBuffer_Release(&evidence_keys);
     if (object != NULL && status != PQE_OK) {
         pqepy_raise(status, &err, NULL);
         Py_CLEAR(object);
@@ -320,6 +326,42 @@ verifier_check(PyObject *object, PyObject *args)
         return PyLong_FromLong((long)verdict);
     pqepy_raise(status, &err, NULL);
     return NULL;
+}
+
+static PyObject *
+text_if(int there, const char *value)
+{
+    return there ? PyUnicode_FromString(value) : Py_NewRef(Py_None);
+}
+
+static PyObject *
+verifier_evidence(PyObject *object, PyObject *args)
+{
+    const pqe_trust *trust = ((verifier *)object)->trust;
+    pqe_evidence_report r = {.size = sizeof r};
+    pqe_error err = {0};
+    pqe_status status;
+    PyObject *a;
+
+    if (!PyArg_ParseTuple(args, "O!:evidence", attestation_type, &a))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    status = pqe_attestation_evidence(((attestation *)a)->attestation, trust, &r, &err);
+    Py_END_ALLOW_THREADS;
+    if (status != PQE_OK) {
+        pqepy_raise(status, &err, NULL);
+        return NULL;
+    }
+    return Py_BuildValue("{s:s,s:n,s:n,s:N,s:N,s:s,s:K,s:K,s:N,s:k,s:k,s:N,s:N,s:N,s:N,s:N}", "state",
+                         pqe_evidence_state_name(r.state), "pieces", (Py_ssize_t)r.pieces, "unknown_pieces",
+                         (Py_ssize_t)r.unknown, "reason", text_if(r.reason != NULL, r.reason), "signature",
+                         text_if(r.signature != NULL, r.signature), "key", r.key, "firmware",
+                         (unsigned long long)r.firmware, "clock_ms", (unsigned long long)r.clock_ms, "clock_safe",
+                         PyBool_FromLong(r.clock_safe), "resets", (unsigned long)r.resets, "restarts",
+                         (unsigned long)r.restarts, "pcr_selection", text_if(r.has_pcrs, r.pcr_selection), "pcr_digest",
+                         text_if(r.has_pcrs, r.pcr_digest), "object_name", text_if(r.has_object, r.object_name),
+                         "counter", r.has_counter ? PyLong_FromUnsignedLongLong(r.counter) : Py_NewRef(Py_None),
+                         "counter_name", text_if(r.has_counter, r.counter_name));
 }
 
 static PyObject *
@@ -358,9 +400,12 @@ static PyType_Spec attestation_spec = {
     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, attestation_slots};
 
 static PyMethodDef verifier_methods[] = {
-    {"check", verifier_check, METH_VARARGS, "check(attestation) -> int\n\nA verdict."}, {NULL, NULL, 0, NULL}};
+    {"check", verifier_check, METH_VARARGS, "check(attestation) -> int\n\nA verdict."},
+    {"evidence", verifier_evidence, METH_VARARGS, "evidence(attestation) -> dict\n\nWhat its evidence says."},
+    {NULL, NULL, 0, NULL}};
 static PyType_Slot verifier_slots[] = {
-    {Py_tp_doc, (void *)"Verifier(trust, challenge, max_age, skew, expected_hash, now)\n\nA pqe_attest_verifier."},
+    {Py_tp_doc, (void *)"Verifier(trust, challenge, max_age, skew, expected_hash, now, evidence_keys=None, "
+                        "pcr_digest=None)\n\nA pqe_attest_verifier."},
     {Py_tp_new, (void *)verifier_new},
     {Py_tp_dealloc, (void *)verifier_dealloc},
     {Py_tp_methods, verifier_methods},

@@ -146,21 +146,38 @@ pqepy_vault_attest(PyObject *object, PyObject *args)
     pqe_attest_opts opts = {.size = sizeof opts};
     pqe_attestation *made = NULL;
     Py_buffer challenge;
-    int trust_record = 0;
+    int trust_record = 0, no_evidence = 0;
     unsigned int ttl;
     const char *name, *caller = NULL;
     pqepy_call call;
     bool ok = false;
 
-    if (!PyArg_ParseTuple(args, "sziz*Izzp|z:attest", &name, &opts.identity, &opts.version, &challenge, &ttl,
-                          &opts.device_model, &opts.enclave_vendor, &trust_record, &caller))
+    if (!PyArg_ParseTuple(args, "sziz*Izzpp|z:attest", &name, &opts.identity, &opts.version, &challenge, &ttl,
+                          &opts.device_model, &opts.enclave_vendor, &trust_record, &no_evidence, &caller))
         return NULL;
     opts.challenge = challenge.buf;
     opts.challenge_len = (size_t)challenge.len;
     opts.ttl_seconds = ttl;
     opts.trust_record = trust_record != 0;
+    opts.no_evidence = no_evidence != 0;
     if (pqepy_enter_as(&call, self, caller))
         ok = pqepy_leave_as(&call, pqe_attest(self->vault, name, &opts, &made, &call.err));
     PyBuffer_Release(&challenge);
     return ok ? pqepy_attestation_wrap(made) : NULL;
+}
+
+PyObject *
+pqepy_vault_evidence_public_key(PyObject *object, PyObject *unused)
+{
+    pqepy_vault *self = (pqepy_vault *)object;
+    char pem[PQE_EVIDENCE_PEM_MAX];
+    size_t len;
+    pqepy_call call;
+
+    (void)unused;
+    if (!pqepy_enter(&call, self->backend, self))
+        return NULL;
+    if (!pqepy_leave(&call, pqe_evidence_public_key(self->vault, pem, sizeof pem, &len, &call.err)))
+        return NULL;
+    return PyUnicode_FromStringAndSize(pem, (Py_ssize_t)len);
 }

@@ -163,6 +163,7 @@ PyObject *pqepy_vault_identity_delete(PyObject *object, PyObject *args);
 PyObject *pqepy_vault_identity_export(PyObject *object, PyObject *args);
 PyObject *pqepy_vault_identity_sign(PyObject *object, PyObject *args);
 PyObject *pqepy_vault_attest(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_evidence_public_key(PyObject *object, PyObject *unused);
 PyObject *pqepy_vault_policy_set(PyObject *object, PyObject *args);
 PyObject *pqepy_vault_policy_clear(PyObject *object, PyObject *args);
 PyObject *pqepy_vault_policy_list(PyObject *object, PyObject *unused);

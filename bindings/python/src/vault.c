@@ -476,7 +476,8 @@ static PyMethodDef methods[] = {
     {"identity_sign", pqepy_vault_identity_sign, METH_VARARGS, "identity_sign(did_or_name, message, context) -> bytes"},
     {"attest", pqepy_vault_attest, METH_VARARGS,
      "attest(name_or_id, identity, version, challenge, ttl_seconds, device_model, enclave_vendor, trust_record, "
-     "caller=None) -> Attestation"},
+     "no_evidence, caller=None) -> Attestation"},
+    {"evidence_public_key", pqepy_vault_evidence_public_key, METH_NOARGS, "evidence_public_key() -> str"},
     {"policy_set", pqepy_vault_policy_set, METH_VARARGS,
      "policy_set(kind, artifact, bundle_ids, require_presence, max_uses_per_hour, caller) -> None"},
     {"policy_clear", pqepy_vault_policy_clear, METH_VARARGS, "policy_clear(kind, artifact, caller) -> None"},
