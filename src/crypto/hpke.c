@@ -167,16 +167,21 @@ pqe__hpke_open_by(const pqe__hpke_suite *suite, pqe__decapsulate_fn decapsulate,
     return status;
 }
 
+typedef struct own_key {
+    const pqe__kem_key *key;
+} own_key;
+
 static pqe_status
 decapsulate_here(void *user, const uint8_t *ct, size_t len, uint8_t shared[PQE__KEM_SHARED_SIZE], pqe_error *err)
 {
-    return pqe__kem_decapsulate(user, ct, len, shared, err);
+    return pqe__kem_decapsulate(((const own_key *)user)->key, ct, len, shared, err);
 }
 
 pqe_status
 pqe__hpke_open(const pqe__hpke_suite *suite, const pqe__kem_key *recipient, const uint8_t *info, size_t info_len,
                const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len, uint8_t *out, pqe_error *err)
 {
-    return pqe__hpke_open_by(suite, decapsulate_here, (void *)(uintptr_t)recipient, info, info_len, aad, aad_len, in,
-                             len, out, err);
+    own_key own = {recipient};
+
+    return pqe__hpke_open_by(suite, decapsulate_here, &own, info, info_len, aad, aad_len, in, len, out, err);
 }

@@ -12,6 +12,7 @@ skip() {
 }
 [ -n "${PQE_BEDS:-}" ] || skip "a bed, for ./check --beds"
 cache=$("$(dirname "$0")/../../scripts/cache-dir")/nss-softoken # before lib.sh sets another HOME
+# shellcheck source=../cli/lib.sh
 . "$(dirname "$0")/../cli/lib.sh"
 program=$1
 

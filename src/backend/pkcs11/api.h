@@ -25,6 +25,18 @@
 #define PQE__CKA_SEED 0x637UL
 #define PQE__CKH_HEDGE_REQUIRED 1UL
 
+/** PKCS#11's functions take what they only read without const. */
+static inline unsigned char *
+pqe__p11_bytes(const void *p)
+{
+    union {
+        const void *constant;
+        unsigned char *plain;
+    } u = {.constant = p};
+
+    return u.plain;
+}
+
 /** CK_INTERFACE. */
 typedef struct pqe__p11_interface {
     unsigned char *name;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backend/pkcs11/keys.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "util/error.h"
@@ -12,11 +13,11 @@ static CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
 void
 pqe__p11_label(const uint8_t vault_id[PQE_VAULT_ID_SIZE], char label[PQE__P11_LABEL_SIZE])
 {
-    char hex[2 * PQE_VAULT_ID_SIZE + 1];
+    char hex[2 * PQE_VAULT_ID_SIZE + 1], text[PQE__P11_LABEL_SIZE + 1];
 
     pqe__hex_encode(vault_id, PQE_VAULT_ID_SIZE, hex);
-    memcpy(label, "pqc-enclave ", 12);
-    memcpy(label + 12, hex, sizeof hex - 1);
+    snprintf(text, sizeof text, "pqc-enclave %s", hex);
+    memcpy(label, text, PQE__P11_LABEL_SIZE);
 }
 
 /* ---- looking at keys ---- */
@@ -189,7 +190,7 @@ gcm(uint8_t *nonce, const uint8_t *aad, size_t aad_len)
     pqe__p11_gcm params = {.nonce = nonce,
                            .nonce_len = PQE__NONCE_SIZE,
                            .nonce_bits = 8 * PQE__NONCE_SIZE,
-                           .aad = aad_len != 0 ? (unsigned char *)(uintptr_t)aad : NULL,
+                           .aad = aad_len != 0 ? pqe__p11_bytes(aad) : NULL,
                            .aad_len = (CK_ULONG)aad_len,
                            .tag_bits = 8 * PQE__TAG_SIZE};
     return params;
@@ -211,7 +212,7 @@ pqe__p11_encrypt(const pqe__p11_self *self, const pqe__p11_key *key, const uint8
         return CKR_FUNCTION_FAILED;
     rv = f->C_EncryptInit(key->session, &mechanism, key->kek);
     if (rv == CKR_OK)
-        rv = f->C_Encrypt(key->session, (unsigned char *)(uintptr_t)in, (CK_ULONG)len, box + PQE__NONCE_SIZE, &out_len);
+        rv = f->C_Encrypt(key->session, pqe__p11_bytes(in), (CK_ULONG)len, box + PQE__NONCE_SIZE, &out_len);
     if (rv == CKR_OK && out_len != len + PQE__TAG_SIZE)
         rv = CKR_DEVICE_ERROR;
     return rv;
@@ -233,8 +234,8 @@ pqe__p11_decrypt(const pqe__p11_self *self, const pqe__p11_key *key, const uint8
     rv = f->C_DecryptInit(key->session, &mechanism, key->kek);
     if (rv != CKR_OK)
         return rv;
-    rv = f->C_Decrypt(key->session, (unsigned char *)(uintptr_t)box + PQE__NONCE_SIZE,
-                      (CK_ULONG)(len - PQE__NONCE_SIZE), out, &out_len);
+    rv = f->C_Decrypt(key->session, pqe__p11_bytes(box + PQE__NONCE_SIZE), (CK_ULONG)(len - PQE__NONCE_SIZE), out,
+                      &out_len);
     *authentic = rv == CKR_OK && out_len == len - PQE__BOX_OVERHEAD;
     /* Tokens report a wrong tag by any error they like: SoftHSM by CKR_GENERAL_ERROR. */
     return rv == CKR_HOST_MEMORY || pqe__p11_is_lost(rv) ? rv : CKR_OK;

@@ -201,7 +201,7 @@ decapsulate(const pqe__p11_self *p, const pqe__p11_key *k, const uint8_t *handle
     if (rv != CKR_OK || !*found)
         return rv;
     rv = p->module->decapsulate(k->session, &mechanism, private_key, template, sizeof template / sizeof template[0],
-                                (unsigned char *)(uintptr_t)ciphertext, PQE__KEM_CIPHERTEXT_SIZE, &object);
+                                pqe__p11_bytes(ciphertext), PQE__KEM_CIPHERTEXT_SIZE, &object);
     if (rv != CKR_OK)
         return rv;
     rv = f->C_GetAttributeValue(k->session, object, &value, 1);
@@ -274,7 +274,7 @@ sign(const pqe__p11_self *p, const pqe__p11_key *k, const uint8_t *handle, size_
         return rv;
     rv = f->C_SignInit(k->session, &mechanism, private_key);
     if (rv == CKR_OK)
-        rv = f->C_Sign(k->session, (unsigned char *)(uintptr_t)message, (CK_ULONG)message_len, signature->data, &size);
+        rv = f->C_Sign(k->session, pqe__p11_bytes(message), (CK_ULONG)message_len, signature->data, &size);
     signature->len = rv == CKR_OK ? size : 0;
     return rv;
 }
@@ -285,9 +285,8 @@ pqe__p11_identity_sign(void *self, void *key, pqe_sig_algorithm algorithm, const
                        pqe_blob *signature, pqe_error *err)
 {
     const pqe__p11_self *p = self;
-    pqe__p11_sign_context parameters = {.hedge = PQE__CKH_HEDGE_REQUIRED,
-                                        .context = (unsigned char *)(uintptr_t)context,
-                                        .context_len = (CK_ULONG)context_len};
+    pqe__p11_sign_context parameters = {
+        .hedge = PQE__CKH_HEDGE_REQUIRED, .context = pqe__p11_bytes(context), .context_len = (CK_ULONG)context_len};
     pqe_status status;
     bool found;
     CK_RV rv;

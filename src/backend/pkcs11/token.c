@@ -107,7 +107,7 @@ pqe__p11_tokens(const pqe__p11_self *self, const pqe__p11_identity *wanted, pqe_
     if (rv != CKR_OK)
         return pqe__p11_fail(err, rv, "use the PKCS#11 module");
     status = list_slots(self->module, &slots, &slot_count, err);
-    for (CK_ULONG i = 0; i < slot_count && status == PQE_OK; i++) {
+    for (CK_ULONG i = 0; slots != NULL && i < slot_count; i++) {
         if (!is_meant(self, &module, wanted, slots[i], &token))
             continue;
         ++*count;
