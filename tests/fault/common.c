@@ -223,16 +223,16 @@ base_count(int argc, char **argv)
 }
 
 void
-base_backend(const char *base, pqe_backend **out)
+base_backend(const char *base, const char *key, pqe_backend **out)
 {
-    char config[2 * PATH_MAX + 32];
+    char config[2 * PATH_MAX + 64];
 
     if (counted) {
-        snprintf(config, sizeof config, "%s/device|key-file=%s/key", base, base);
+        snprintf(config, sizeof config, "%s/device-%s|key-file=%s/%s", base, key, base, key);
         must(pqe_backend_open_ops(counting_wrap(pqe__backend_find("file")), config, NULL, out, err));
         return;
     }
-    snprintf(config, sizeof config, "file:key-file=%s/key", base);
+    snprintf(config, sizeof config, "file:key-file=%s/%s", base, key);
     must(pqe_backend_open(config, NULL, out, err));
 }
 
@@ -242,7 +242,7 @@ open_base(const char *base, bool create, vault_pair *out)
     pqe_vault_opts o = {.size = sizeof o, .dir = path_in(base, "vault"), .create = create};
 
     *out = (vault_pair){NULL, NULL};
-    base_backend(base, &out->backend);
+    base_backend(base, "key", &out->backend);
     o.backend = out->backend;
     must(pqe_vault_open(&o, &out->vault, err));
 }
@@ -282,7 +282,7 @@ check_older_refused(const char *base, const char *older, const char *where)
     must(pqe_vault_peek(path_in(older, "vault"), &then, err));
     tree_remove(path_in(base, "vault"));
     tree_copy(path_in(older, "vault"), path_in(base, "vault"));
-    base_backend(base, &p.backend);
+    base_backend(base, "key", &p.backend);
     o.dir = path_in(base, "vault");
     o.backend = p.backend;
     must(pqe_vault_open(&o, &p.vault, err));

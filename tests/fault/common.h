@@ -57,9 +57,10 @@ typedef struct vault_pair {
     pqe_vault *vault;
 } vault_pair;
 
-/** With the argument "counted" vaults get a counter from here on (tests/backend/counting.h), in <base>/device. */
+/** With the argument "counted" vaults get a counter from here on (tests/backend/counting.h), in <base>/device-<key>. */
 void base_count(int argc, char **argv);
-void base_backend(const char *base, pqe_backend **out);
+/** The file backend with the key file <base>/<key>. */
+void base_backend(const char *base, const char *key, pqe_backend **out);
 void base_create(const char *base, vault_pair *out);
 /** Opens and unlocks. */
 void base_open(const char *base, vault_pair *out);
