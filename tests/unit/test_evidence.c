@@ -582,6 +582,46 @@ test_evidence_keys(void **state)
     pqe_trust_free(&trust);
 }
 
+/* ---- many at once ---- */
+
+#define MANY 200
+
+typedef struct stream {
+    char *cose;
+    size_t len, given;
+} stream;
+
+static pqe_status
+next(void *user, const void **data, size_t *len, pqe_error *err)
+{
+    stream *s = user;
+
+    (void)err;
+    *data = s->given++ < MANY ? s->cose : NULL;
+    *len = s->len;
+    return PQE_OK;
+}
+
+/* Threads share the keys. */
+static void
+test_stream(void **state)
+{
+    bench *b = *state;
+    pqe_attestation *a = attest(b, "one", NULL);
+    pqe_attest_verify_opts o = {.size = sizeof o, .trust = b->trust, .expected_pcr_digest = testifier_pcr_digest()};
+    pqe_attest_verifier *v = NULL;
+    pqe_attest_summary sum;
+    stream s = {0};
+
+    assert_pqe_ok(pqe_attestation_encode(a, PQE_ATTEST_COSE, &s.cose, &s.len, err));
+    assert_pqe_ok(pqe_attest_verifier_new(&o, &v, err));
+    assert_pqe_ok(pqe_attest_verifier_stream(v, 4, next, NULL, &s, &sum, err));
+    assert_true(sum.total == MANY && sum.passed == MANY);
+    pqe_attest_verifier_free(&v);
+    pqe_buffer_free(&s.cose);
+    pqe_attestation_free(&a);
+}
+
 /* ---- the making ---- */
 
 static const char *const too_many[] = {"tpm2-quote", "a", "b", "c", "d", "e", "f", "g", "h", NULL};
@@ -710,6 +750,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_two_keys, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_replay, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_evidence_keys, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_stream, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_chip_that_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_lock_while_asking, set_up, tear_down),
     };
