@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -716,11 +717,23 @@ test_a_chip_that_fails(void **state)
 
 static pqe_vault *vault_to_lock;
 
+static void *
+lock_it(void *unused)
+{
+    (void)unused;
+    pqe_vault_lock(vault_to_lock);
+    return NULL;
+}
+
 static void
 lock_meanwhile(TPMS_ATTEST *a)
 {
-    if (a->type == TPM2_ST_ATTEST_QUOTE)
-        pqe_vault_lock(vault_to_lock);
+    pthread_t thread;
+
+    if (a->type != TPM2_ST_ATTEST_QUOTE)
+        return;
+    assert_int_equal(pthread_create(&thread, NULL, lock_it, NULL), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
 }
 
 /* A slow chip holds no lock: the session may end while it is asked. */
