@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -582,6 +583,46 @@ test_evidence_keys(void **state)
     pqe_trust_free(&trust);
 }
 
+/* ---- many at once ---- */
+
+#define MANY 200
+
+typedef struct stream {
+    char *cose;
+    size_t len, given;
+} stream;
+
+static pqe_status
+next(void *user, const void **data, size_t *len, pqe_error *err)
+{
+    stream *s = user;
+
+    (void)err;
+    *data = s->given++ < MANY ? s->cose : NULL;
+    *len = s->len;
+    return PQE_OK;
+}
+
+/* Threads share the keys. */
+static void
+test_stream(void **state)
+{
+    bench *b = *state;
+    pqe_attestation *a = attest(b, "one", NULL);
+    pqe_attest_verify_opts o = {.size = sizeof o, .trust = b->trust, .expected_pcr_digest = testifier_pcr_digest()};
+    pqe_attest_verifier *v = NULL;
+    pqe_attest_summary sum;
+    stream s = {0};
+
+    assert_pqe_ok(pqe_attestation_encode(a, PQE_ATTEST_COSE, &s.cose, &s.len, err));
+    assert_pqe_ok(pqe_attest_verifier_new(&o, &v, err));
+    assert_pqe_ok(pqe_attest_verifier_stream(v, 4, next, NULL, &s, &sum, err));
+    assert_true(sum.total == MANY && sum.passed == MANY);
+    pqe_attest_verifier_free(&v);
+    pqe_buffer_free(&s.cose);
+    pqe_attestation_free(&a);
+}
+
 /* ---- the making ---- */
 
 static const char *const too_many[] = {"tpm2-quote", "a", "b", "c", "d", "e", "f", "g", "h", NULL};
@@ -676,11 +717,23 @@ test_a_chip_that_fails(void **state)
 
 static pqe_vault *vault_to_lock;
 
+static void *
+lock_it(void *unused)
+{
+    (void)unused;
+    pqe_vault_lock(vault_to_lock);
+    return NULL;
+}
+
 static void
 lock_meanwhile(TPMS_ATTEST *a)
 {
-    if (a->type == TPM2_ST_ATTEST_QUOTE)
-        pqe_vault_lock(vault_to_lock);
+    pthread_t thread;
+
+    if (a->type != TPM2_ST_ATTEST_QUOTE)
+        return;
+    assert_int_equal(pthread_create(&thread, NULL, lock_it, NULL), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
 }
 
 /* A slow chip holds no lock: the session may end while it is asked. */
@@ -710,6 +763,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_two_keys, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_replay, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_evidence_keys, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_stream, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_chip_that_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_lock_while_asking, set_up, tear_down),
     };
