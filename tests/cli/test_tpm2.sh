@@ -83,6 +83,33 @@ sed -i "s,/other/,/mine/," "$note"
 ok get secret -o back
 same content back
 
+# Without a resource manager processes find the TPM full, and try again.
+jobs=()
+for i in 1 2 3 4 5; do
+    "$PQC_ENCLAVE" get secret >"copy.$i" 2>>"$err" </dev/null &
+    jobs+=($!)
+done
+for job in "${jobs[@]}"; do
+    wait "$job" || fail "one of several at once"
+done
+same content copy.5
+
+# Killed at any moment, `init` leaves nothing in the TPM that the next one does not remove.
+indices() { tool mine tpm2_getcap handles-nv-index && grep -c 0x1 tool.out; }
+before=$(indices)
+for i in $(seq 0 19); do
+    rm -rf killed
+    "$PQC_ENCLAVE" init --backend "tpm2:$tcti" --vault killed -q >"$out" 2>"$err" </dev/null &
+    sleep "$(printf '0.%03d' $((i * 4)))"
+    kill -KILL $! 2>/dev/null
+    wait $! 2>/dev/null
+    [ ! -e killed/index.db ] || break # whole
+    ok init --backend "tpm2:$tcti" --vault killed -q
+    [ "$(indices)" = $((before + 2)) ] || fail "left in the TPM: $(cat tool.out)"
+    tool mine tpm2_nvundefine "$(grep -o '0x1.*' tool.out | sed -n "$((before + 1))p")"
+    before=$(indices)
+done
+
 # `exec` gives the child its environment as it was.
 # shellcheck disable=SC2016 # it is for the child to expand
 ok exec secret -- sh -c 'test -z "${TSS2_LOG-}" && cat {}'

@@ -24,7 +24,7 @@ fail() {
 }
 # want STATUS ARG...: the command must end with that status.
 want() {
-    local expected=$1 status=0
+    expected=$1 status=0
     shift
     pqc-enclave "$@" >/tmp/out 2>/tmp/err </dev/null || status=$?
     [ "$status" = "$expected" ] || fail "status $status, not $expected: $*"

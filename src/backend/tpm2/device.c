@@ -4,8 +4,10 @@
 
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-#define ATTEMPTS 7 /* 20 ms, doubled each time: 1.3 s in all */
+#define ATTEMPTS 9         /* 20 ms, doubled each time: 5 s in all */
+#define PATIENT_ATTEMPTS 5 /* before it is taken that nobody will make room */
 #define FIRST_PAUSE_MS 20L
 
 TPM2_RC
@@ -104,7 +106,7 @@ depart(pqe__tpm2_device *d)
 
 /*
  * Makes room: everything loaded is flushed. With a resource manager nothing is seen of what is others'. Without one (a
- * software TPM, a device of one's own) nobody else is connected now, so what is there was left by somebody who died.
+ * software TPM, a device of one's own) it is what somebody left who died; or somebody is at work and has to try again.
  */
 static void
 make_room(pqe__tpm2_device *d)
@@ -127,8 +129,10 @@ make_room(pqe__tpm2_device *d)
 
 /* Whether a second attempt may end better; prepares it. */
 static bool
-passes(pqe__tpm2_device *d)
+passes(pqe__tpm2_device *d, int attempt)
 {
+    if (attempt == ATTEMPTS)
+        return false;
     switch (pqe__tpm2_rc(d->last)) {
     case TPM2_RC_INITIALIZE: /* a software TPM that nobody has started yet */
         return d->t->Esys_Startup(d->esys, TPM2_SU_CLEAR) == TSS2_RC_SUCCESS;
@@ -136,8 +140,14 @@ passes(pqe__tpm2_device *d)
     case TPM2_RC_SESSION_MEMORY:
     case TPM2_RC_OBJECT_HANDLES:
     case TPM2_RC_SESSION_HANDLES:
-        make_room(d);
+        if (attempt >= PATIENT_ATTEMPTS)
+            make_room(d);
         return true;
+    case TPM2_RC_REFERENCE_H0: /* flushed by somebody who made room */
+    case TPM2_RC_REFERENCE_H1:
+    case TPM2_RC_REFERENCE_H2:
+    case TPM2_RC_REFERENCE_S0:
+    case TPM2_RC_REFERENCE_S1:
     case TPM2_RC_RETRY:
     case TPM2_RC_YIELDED:
     case TPM2_RC_TESTING:
@@ -174,11 +184,11 @@ pqe__tpm2_visit(const pqe__tpm2_config *config, pqe__tpm2_fn fn, void *arg, pqe_
             return status;
         d.last = 0;
         status = fn(&d, arg, err);
-        again = status != PQE_OK && attempt < ATTEMPTS && passes(&d);
+        again = status != PQE_OK && passes(&d, attempt);
         depart(&d);
         if (!again)
             return status;
-        pause_ms(pause);
+        pause_ms(pause + getpid() % FIRST_PAUSE_MS); /* those who met do not meet again */
         status = PQE_OK;
     }
     return status;
