@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Backend states, which are read before anything is authenticated. The first byte chooses the backend. The file backend
- * asks for a passphrase and is given none, so that parameters are parsed and bounded but Argon2 does not run.
+ * asks for a passphrase and is given none, so that parameters are parsed and bounded but Argon2 does not run. Of the TPM
+ * backend, where it is built, the state is read and described.
  */
 #include "fuzz/fuzz.h"
 
@@ -45,7 +46,7 @@ attach(pqe_backend *b, const uint8_t *state, size_t size)
 {
     uint8_t id[PQE_VAULT_ID_SIZE];
     void *key = NULL;
-    const char *source = pqe__backend_key_source(b, state, size);
+    const char *source = pqe__backend_key_source(b->ops, state, size);
 
     memset(id, FUZZ_BYTE, sizeof id);
     FUZZ_CHECK(source == NULL || strlen(source) < 32);
@@ -53,6 +54,15 @@ attach(pqe_backend *b, const uint8_t *state, size_t size)
         pqe__backend_detach(b, key);
     else
         FUZZ_CHECK(key == NULL);
+}
+
+static void
+describe(const pqe_backend_ops *ops, const uint8_t *state, size_t size)
+{
+    char text[PQE_HELD_BY_MAX];
+    const char *source = pqe__backend_key_source(ops, state, size);
+
+    FUZZ_CHECK(pqe__backend_describe(ops, state, size, text) == (source != NULL));
 }
 
 int
@@ -69,6 +79,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (size == 0 || size > 1 + PQE_BACKEND_STATE_MAX)
         return 0;
+    if (data[0] % 4 == 1 && pqe__backend_find("tpm2") != NULL) {
+        describe(pqe__backend_find("tpm2"), data + 1, size - 1);
+        return 0;
+    }
     attach(data[0] % 4 == 0 ? memory : file, data + 1, size - 1);
     return 0;
 }

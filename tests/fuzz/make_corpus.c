@@ -122,6 +122,27 @@ key_files(void)
     save("keyfile", "sound", (const uint8_t *)text, (size_t)n);
 }
 
+/* docs/format.md, section 6: PIN, counter and note, AES-256, PCR 7 of SHA-256, an index, 16 bytes of private part. */
+static void
+tpm2_state(void)
+{
+    uint8_t bytes[1 + 146 + 16];
+    pqe__wcur c = pqe__wcur_init(bytes, sizeof bytes);
+
+    memset(bytes, FUZZ_BYTE, sizeof bytes);
+    pqe__put_u8(&c, 1);
+    pqe__put_u8(&c, 1);
+    pqe__put_u8(&c, 7);
+    pqe__put_u16(&c, 256);
+    c.pos = 1 + 70;
+    pqe__put_u16(&c, 0x000B);
+    pqe__put_u32(&c, 1u << 7);
+    c.pos = 1 + 140;
+    pqe__put_u32(&c, 0x01800002);
+    pqe__put_u16(&c, 16);
+    save("state", "tpm2", bytes, sizeof bytes);
+}
+
 static void
 states(void)
 {
@@ -131,7 +152,7 @@ states(void)
     memset(bytes, FUZZ_BYTE, sizeof bytes);
     bytes[0] = 0;
     save("state", "memory", bytes, 17);
-    pqe__put_u8(&c, 1);
+    pqe__put_u8(&c, 2);
     pqe__put_u8(&c, PQE__FILE_STATE_VERSION);
     pqe__put_u8(&c, PQE__FILE_MODE_KEY_FILE);
     save("state", "key-file", bytes, 1 + 2 + 32);
@@ -142,6 +163,7 @@ states(void)
     pqe__put_u32(&c, 2);
     pqe__put_u32(&c, 1);
     save("state", "passphrase", bytes, sizeof bytes);
+    tpm2_state();
 }
 
 typedef struct sink {
