@@ -6,9 +6,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ATTEMPTS 9         /* 20 ms, doubled each time: 5 s in all */
-#define PATIENT_ATTEMPTS 5 /* before it is taken that nobody will make room */
-#define FIRST_PAUSE_MS 20L
+#define ATTEMPTS 60         /* 10 s in all */
+#define PATIENT_ATTEMPTS 14 /* 2 s before it is taken that nobody will make room */
+#define FIRST_PAUSE_MS 20L  /* doubled each time, up to the longest */
+#define LONGEST_PAUSE_MS 160L
 
 TPM2_RC
 pqe__tpm2_rc(TSS2_RC rc)
@@ -177,7 +178,7 @@ pqe__tpm2_visit(const pqe__tpm2_config *config, pqe__tpm2_fn fn, void *arg, pqe_
     long pause = FIRST_PAUSE_MS;
     pqe_status status = pqe__tss_load(&d.t, err);
 
-    for (int attempt = 1; status == PQE_OK; attempt++, pause *= 2) {
+    for (int attempt = 1; status == PQE_OK; attempt++) {
         bool again;
         status = arrive(&d, config, err);
         if (status != PQE_OK)
@@ -188,7 +189,8 @@ pqe__tpm2_visit(const pqe__tpm2_config *config, pqe__tpm2_fn fn, void *arg, pqe_
         depart(&d);
         if (!again)
             return status;
-        pause_ms(pause + getpid() % FIRST_PAUSE_MS); /* those who met do not meet again */
+        pause_ms(pause + (long)getpid() * attempt % pause); /* those who met do not meet again */
+        pause = pause * 2 < LONGEST_PAUSE_MS ? pause * 2 : LONGEST_PAUSE_MS;
         status = PQE_OK;
     }
     return status;
