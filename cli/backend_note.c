@@ -78,9 +78,11 @@ check_text(char *text, size_t len, const char *backend)
 {
     size_t name = strlen(backend);
 
+    if (len >= NOTE_MAX)
+        return EINVAL;
     if (len > 0 && text[len - 1] == '\n')
         text[--len] = '\0';
-    if (len >= NOTE_MAX || strlen(text) != len || strchr(text, '\n') != NULL || strncmp(text, backend, name) != 0 ||
+    if (strlen(text) != len || strchr(text, '\n') != NULL || strncmp(text, backend, name) != 0 ||
         (text[name] != ':' && text[name] != '\0'))
         return EINVAL;
     return 0;

@@ -247,12 +247,11 @@ typedef enum pqe_rollback_detection {
 
 /** What can be read of a vault without any key. Nothing of it is authenticated before unlock. */
 typedef struct pqe_vault_info {
-    char vault_id[33]; /**< 32 lower-case hex digits */
-    char backend[32];  /**< name of the backend that holds the device key */
-    char suite[16];    /**< "ml-kem-768" */
-    char key_source
-        [32];          /**< the backend's word for what opens it: "key-file", "passphrase", "process", "token", "tpm" */
-    char held_by[512]; /**< one line about what holds it, by the backend's own words; empty: nothing to say */
+    char vault_id[33];       /**< 32 lower-case hex digits */
+    char backend[32];        /**< name of the backend that holds the device key */
+    char suite[16];          /**< "ml-kem-768" */
+    char key_source[32];     /**< the backend's word for what opens it: "key-file", "passphrase", "tpm", "token", ... */
+    char held_by[512];       /**< one line about what holds it, by the backend's own words; empty: nothing to say */
     uint32_t format_version; /**< 1 */
     uint64_t generation;     /**< grows by one with every committed change */
     uint64_t artifact_count;
