@@ -8,7 +8,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "util/secmem.h"
 
@@ -184,7 +183,7 @@ pqe__body_writer_start(const uint8_t dek[32], const uint8_t *context, size_t con
     }
     w->sink = sink;
     w->user = user;
-    w->owner = getpid();
+    w->owner = pqe__owner();
     w->capacity = OUT_FIRST;
     w->out = malloc(OUT_FIRST);
     w->keys = pqe__secmem_alloc(sizeof *w->keys);

@@ -54,6 +54,24 @@ pqe__aead_new(const uint8_t *key, size_t key_len, pqe__aead **out, pqe_error *er
     return PQE_OK;
 }
 
+pqe_status
+pqe__aead_copy(const pqe__aead *aead, pqe__aead **out, pqe_error *err)
+{
+    pqe__aead *copy = calloc(1, sizeof *copy);
+    pqe_status status;
+
+    *out = NULL;
+    if (copy == NULL)
+        return pqe__fail_nomem(err);
+    pqe__ossl_begin();
+    copy->ctx = EVP_CIPHER_CTX_dup(aead->ctx);
+    status = pqe__ossl_end(copy->ctx != NULL, "copy an AES-GCM key", err);
+    if (status != PQE_OK)
+        pqe__aead_free(&copy);
+    *out = copy;
+    return status;
+}
+
 void
 pqe__aead_free(pqe__aead **aead)
 {
@@ -75,7 +93,7 @@ pqe__aead_seal(pqe__aead *aead, const uint8_t nonce[PQE__NONCE_SIZE], const uint
     if (len > LENGTH_MAX || aad_len > LENGTH_MAX)
         return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_CRYPTO, 0, "too long to encrypt in one piece");
     pqe__ossl_begin();
-    status = pqe__ossl_end(EVP_EncryptInit_ex2(ctx, NULL, NULL, nonce, NULL) &&
+    status = pqe__ossl_end_plain(EVP_EncryptInit_ex2(ctx, NULL, NULL, nonce, NULL) &&
                                (aad_len == 0 || EVP_EncryptUpdate(ctx, NULL, &n, aad, (int)aad_len)) &&
                                (len == 0 || EVP_EncryptUpdate(ctx, out, &n, in, (int)len)) &&
                                EVP_EncryptFinal_ex(ctx, out + len, &n) &&
@@ -97,7 +115,7 @@ open_message(EVP_CIPHER_CTX *ctx, const uint8_t *nonce, const uint8_t *aad, size
 
     memcpy(tag, in + len, sizeof tag); /* `out` may be `in` */
     pqe__ossl_begin();
-    status = pqe__ossl_end(EVP_DecryptInit_ex2(ctx, NULL, NULL, nonce, NULL) &&
+    status = pqe__ossl_end_plain(EVP_DecryptInit_ex2(ctx, NULL, NULL, nonce, NULL) &&
                                EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, PQE__TAG_SIZE, tag) > 0 &&
                                (aad_len == 0 || EVP_DecryptUpdate(ctx, NULL, &n, aad, (int)aad_len)) &&
                                (len == 0 || EVP_DecryptUpdate(ctx, out, &n, in, (int)len)),
@@ -106,7 +124,7 @@ open_message(EVP_CIPHER_CTX *ctx, const uint8_t *nonce, const uint8_t *aad, size
         return status;
     pqe__ossl_begin();
     verified = EVP_DecryptFinal_ex(ctx, out + len, &n) > 0;
-    pqe__ossl_end(verified, "decrypt", NULL);
+    pqe__ossl_end_plain(verified, "decrypt", NULL);
     return verified ? PQE_OK : pqe__fail(err, PQE_E_DECRYPTION, PQE_ORIGIN_CRYPTO, 0, "the tag does not verify");
 }
 

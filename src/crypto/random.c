@@ -2,6 +2,8 @@
 /* Randomness from libcrypto's generators (SP 800-90A, reseeded after fork), and constant-time comparison. */
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
+#include <pthread.h>
+#include <string.h>
 
 #include "crypto/library.h"
 #include "util/secmem.h"
@@ -23,10 +25,51 @@ generate(generator fn, void *out, size_t len, pqe_error *err)
     return status;
 }
 
+/* Nonces, salts and ids are short and many, and a call of the generator costs more than its bytes: it gives some in
+   advance. In a forked child this memory is zero, lock and all: nothing is left, and the child draws its own. */
+#define STOCK 1536u
+#define SHORT 64u
+
+static struct stock {
+    pthread_mutex_t lock; /* all zeros is a free one */
+    size_t left;
+    uint8_t bytes[STOCK];
+} *stock; /* NULL: not to be had, nothing is kept */
+static pthread_once_t stock_once = PTHREAD_ONCE_INIT;
+
+static void
+map_stock(void)
+{
+    static const pthread_mutex_t unlocked = PTHREAD_MUTEX_INITIALIZER;
+    static const uint8_t zeros[sizeof unlocked];
+
+    if (memcmp(&unlocked, zeros, sizeof unlocked) == 0)
+        stock = pqe__map_wiped_on_fork(sizeof *stock);
+}
+
 pqe_status
 pqe__random(void *out, size_t len, pqe_error *err)
 {
-    return generate(RAND_bytes_ex, out, len, err);
+    pqe_status status = PQE_OK;
+
+    pthread_once(&stock_once, map_stock);
+    if (len > SHORT || stock == NULL)
+        return generate(RAND_bytes_ex, out, len, err);
+    pthread_mutex_lock(&stock->lock);
+    if (stock->left < len) {
+        stock->left = 0;
+        status = generate(RAND_bytes_ex, stock->bytes, STOCK, err);
+        stock->left = status == PQE_OK ? STOCK : 0;
+    }
+    if (status == PQE_OK && len != 0) {
+        stock->left -= len;
+        memcpy(out, stock->bytes + stock->left, len);
+        pqe__wipe(stock->bytes + stock->left, len); /* nobody gets them again */
+    }
+    pthread_mutex_unlock(&stock->lock);
+    if (status != PQE_OK)
+        pqe__wipe(out, len);
+    return status;
 }
 
 pqe_status

@@ -36,9 +36,7 @@
 typedef struct pqe__secrets {
     uint8_t origin[32];    /* HMAC key of the head's tag: sealed by the backend beside the vault key's seed */
     uint8_t root[32];      /* root secret */
-    uint8_t tag[32];       /* HMAC key of name, id and secret tags */
     uint8_t wrap_salt[32]; /* the root's share in every wrap key */
-    uint8_t wrap[PQE__WRAP_CACHE][32];
 } pqe__secrets;
 
 typedef struct pqe__keys {
@@ -50,8 +48,12 @@ typedef struct pqe__keys {
     pqe__kem_key *vault_key;
     pqe__secrets *secret; /* locked memory */
     pqe__aead *head_aead, *index_aead, *audit_aead;
-    size_t wrap_count, wrap_next;
-    uint8_t wrap_id[PQE__WRAP_CACHE][PQE__ID_SIZE];
+    pqe__mac *tag_mac; /* of name, id and secret tags; like the rest, used under db_lock */
+    size_t wrap_next;
+    struct {
+        uint8_t key_id[PQE__ID_SIZE];
+        pqe__aead *aead; /* NULL: nothing there yet */
+    } wrap[PQE__WRAP_CACHE];
 } pqe__keys;
 
 typedef struct pqe__session {
@@ -229,6 +231,8 @@ typedef struct pqe__found {
 } pqe__found;
 
 void pqe__found_free(pqe__found *found);
+/** Opens the record of found->row. On failure the caller frees `found` all the same. */
+pqe_status pqe__record_open(const pqe__keys *keys, pqe__found *found, pqe_error *err);
 /** PQE_E_NOT_FOUND only after the index proved it. */
 pqe_status pqe__find(pqe__txn *txn, const char *name_or_id, bool with_body, pqe__found *out, pqe_error *err);
 /** "urn:pqc-enclave-art:" and 32 hexadecimal digits. */
@@ -251,14 +255,14 @@ pqe_status pqe__secret_find(pqe__txn *txn, const pqe__keys *keys, const uint8_t 
 pqe_status pqe__secret_open(const pqe__keys *keys, const pqe__secret_row *row, uint8_t secret[32], pqe_error *err);
 /** Seals to keys->vault_key and sets row->sealed and row->digest; row->key_id is given. */
 pqe_status pqe__secret_seal(const pqe__keys *keys, const uint8_t secret[32], pqe__secret_row *row, pqe_error *err);
-/** The wrap key of a session, in locked memory that belongs to `keys`. */
-pqe_status pqe__wrap_key(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], const uint8_t **wrap,
+/** A context of a session's wrap key, which belongs to `keys`: good until the next call. */
+pqe_status pqe__wrap_key(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], pqe__aead **wrap,
                          pqe_error *err);
 /** Makes a fresh session secret, sealed to keys->vault_key, and caches its wrap key. */
 pqe_status pqe__wrap_key_make(pqe__keys *keys, pqe__secret_row *row, pqe_error *err);
 /** Inserts its row and entry. */
 pqe_status pqe__wrap_key_enter(pqe__txn *txn, const pqe__keys *keys, pqe__secret_row *row, pqe_error *err);
-pqe_status pqe__dek_unwrap(const uint8_t wrap[32], const pqe__found *found, uint8_t dek[32], pqe_error *err);
+pqe_status pqe__dek_unwrap(pqe__aead *wrap, const pqe__found *found, uint8_t dek[32], pqe_error *err);
 /** Encodes, seals and wraps: fills row->key_id, record, dek, digest (row->allocation owns the record). */
 pqe_status pqe__row_seal(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], const uint8_t dek[32],
                          const pqe__record *record, pqe__row *row, pqe_error *err);

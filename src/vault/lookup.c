@@ -30,7 +30,7 @@ pqe__tag_of(const pqe__keys *keys, pqe__entry_kind kind, const void *data, size_
         return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_API, 0, "the name is longer than %d bytes", PQE_NAME_MAX);
     message[0] = (uint8_t)kind;
     memcpy(message + 1, data, len);
-    status = pqe__hmac_sha256(keys->secret->tag, sizeof keys->secret->tag, message, 1 + len, tag, err);
+    status = pqe__mac_once(keys->tag_mac, message, 1 + len, tag, err);
     pqe__wipe(message, 1 + len); /* names are kept as secret as contents */
     return status;
 }
@@ -46,8 +46,8 @@ pqe__found_free(pqe__found *found)
     memset(found, 0, sizeof *found);
 }
 
-static pqe_status
-open_record(const pqe__keys *keys, pqe__found *f, pqe_error *err)
+pqe_status
+pqe__record_open(const pqe__keys *keys, pqe__found *f, pqe_error *err)
 {
     uint8_t aad[PQE__LABEL_MAX];
     size_t aad_len = pqe__labelled(aad, "pqc-enclave record v1", keys->vault_id, f->row.key_id);
@@ -83,8 +83,9 @@ check_tag(const pqe__keys *keys, const pqe__entry *entry, const pqe__record *r, 
     return status;
 }
 
-pqe_status
-pqe__find_entry(pqe__txn *txn, const pqe__entry *entry, bool with_body, pqe__found *out, pqe_error *err)
+/* What an entry stands for, as read from its row. */
+static pqe_status
+open_entry(pqe__txn *txn, const pqe__entry *entry, bool with_body, pqe__found *out, pqe_error *err)
 {
     const pqe__keys *keys = txn->vault->session->keys;
     pqe_status status;
@@ -96,10 +97,18 @@ pqe__find_entry(pqe__txn *txn, const pqe__entry *entry, bool with_body, pqe__fou
     if (status == PQE_OK && memcmp(out->row.digest, entry->digest, PQE__DIGEST_SIZE) != 0)
         status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "a row was altered, swapped or put back");
     if (status == PQE_OK)
-        status = open_record(keys, out, err);
-    if (status == PQE_OK)
-        status = check_tag(keys, entry, &out->record, err);
+        status = pqe__record_open(keys, out, err);
     if (status != PQE_OK)
+        pqe__found_free(out);
+    return status;
+}
+
+pqe_status
+pqe__find_entry(pqe__txn *txn, const pqe__entry *entry, bool with_body, pqe__found *out, pqe_error *err)
+{
+    pqe_status status = open_entry(txn, entry, with_body, out, err);
+
+    if (status == PQE_OK && (status = check_tag(txn->vault->session->keys, entry, &out->record, err)) != PQE_OK)
         pqe__found_free(out);
     return status;
 }
@@ -152,9 +161,18 @@ pqe__find(pqe__txn *txn, const char *name_or_id, bool with_body, pqe__found *out
 {
     pqe__entry entry;
     pqe_status status = prove_entry(txn, name_or_id, &entry, err);
+    size_t len = strlen(name_or_id);
 
     memset(out, 0, sizeof *out);
-    return status == PQE_OK ? pqe__find_entry(txn, &entry, with_body, out, err) : status;
+    if (status == PQE_OK)
+        status = open_entry(txn, &entry, with_body, out, err);
+    /* The tag that led to the entry was made of the name asked for: a row that gives the same name gives the same tag. */
+    if (status != PQE_OK || (entry.kind == PQE__ENTRY_NAME && out->record.name.len == len &&
+                             memcmp(out->record.name.data, name_or_id, len) == 0))
+        return status;
+    if ((status = check_tag(txn->vault->session->keys, &entry, &out->record, err)) != PQE_OK)
+        pqe__found_free(out);
+    return status;
 }
 
 static bool
@@ -222,32 +240,35 @@ derive_wrap(const pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], const uin
     return status;
 }
 
-static const uint8_t *
+static pqe__aead *
 cached_wrap(const pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE])
 {
-    for (size_t i = 0; i < keys->wrap_count; i++)
-        if (memcmp(keys->wrap_id[i], key_id, PQE__ID_SIZE) == 0)
-            return keys->secret->wrap[i];
+    for (size_t i = 0; i < PQE__WRAP_CACHE; i++)
+        if (keys->wrap[i].aead != NULL && memcmp(keys->wrap[i].key_id, key_id, PQE__ID_SIZE) == 0)
+            return keys->wrap[i].aead;
     return NULL;
 }
 
-/* Derives into the next cache slot, first in, first out. */
 static pqe_status
-cache_wrap(pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], const uint8_t secret[32], const uint8_t **wrap,
+cache_wrap(pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], const uint8_t secret[32], pqe__aead **wrap,
            pqe_error *err)
 {
     size_t slot = keys->wrap_next;
+    uint8_t *key = pqe__secmem_alloc(PQE__KEY_SIZE);
     pqe_status status;
 
-    memset(keys->wrap_id[slot], 0, PQE__ID_SIZE);
-    status = derive_wrap(keys, key_id, secret, keys->secret->wrap[slot], err);
+    if (key == NULL)
+        return pqe__fail_nomem(err);
+    pqe__aead_free(&keys->wrap[slot].aead);
+    status = derive_wrap(keys, key_id, secret, key, err);
+    if (status == PQE_OK)
+        status = pqe__aead_new(key, PQE__KEY_SIZE, &keys->wrap[slot].aead, err);
+    pqe__secmem_free(key);
     if (status != PQE_OK)
         return status;
-    memcpy(keys->wrap_id[slot], key_id, PQE__ID_SIZE);
+    memcpy(keys->wrap[slot].key_id, key_id, PQE__ID_SIZE);
     keys->wrap_next = (slot + 1) % PQE__WRAP_CACHE;
-    if (keys->wrap_count < PQE__WRAP_CACHE)
-        keys->wrap_count++;
-    *wrap = keys->secret->wrap[slot];
+    *wrap = keys->wrap[slot].aead;
     return PQE_OK;
 }
 
@@ -293,7 +314,7 @@ pqe__secret_seal(const pqe__keys *keys, const uint8_t secret[32], pqe__secret_ro
 }
 
 pqe_status
-pqe__wrap_key(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], const uint8_t **wrap, pqe_error *err)
+pqe__wrap_key(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], pqe__aead **wrap, pqe_error *err)
 {
     uint8_t *secret;
     pqe__secret_row row;
@@ -317,7 +338,7 @@ pqe_status
 pqe__wrap_key_make(pqe__keys *keys, pqe__secret_row *row, pqe_error *err)
 {
     uint8_t *secret = pqe__secmem_alloc(32);
-    const uint8_t *wrap;
+    pqe__aead *wrap;
     pqe_status status;
 
     memset(row, 0, sizeof *row);
@@ -377,16 +398,10 @@ pqe__secret_release(pqe__txn *txn, const uint8_t key_id[PQE__ID_SIZE], size_t ro
 /* ---- rows ---- */
 
 pqe_status
-pqe__dek_unwrap(const uint8_t wrap[32], const pqe__found *found, uint8_t dek[32], pqe_error *err)
+pqe__dek_unwrap(pqe__aead *wrap, const pqe__found *found, uint8_t dek[32], pqe_error *err)
 {
-    pqe__aead *aead = NULL;
-    pqe_status status = pqe__aead_new(wrap, 32, &aead, err);
-
     /* SP 800-38D. The AAD is the record's bytes as they were stored, not as we would write them. */
-    if (status == PQE_OK)
-        status = pqe__box_open(aead, found->plain, found->plain_len, found->row.dek, sizeof found->row.dek, dek, err);
-    pqe__aead_free(&aead);
-    return status;
+    return pqe__box_open(wrap, found->plain, found->plain_len, found->row.dek, sizeof found->row.dek, dek, err);
 }
 
 pqe_status
@@ -426,16 +441,10 @@ pqe_status
 pqe__row_seal(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], const uint8_t dek[32],
               const pqe__record *record, pqe__row *row, pqe_error *err)
 {
-    pqe__aead *aead = NULL;
-    const uint8_t *wrap;
+    pqe__aead *wrap;
     pqe_status status = pqe__wrap_key(txn, keys, key_id, &wrap, err);
 
-    if (status == PQE_OK)
-        status = pqe__aead_new(wrap, 32, &aead, err);
-    if (status == PQE_OK)
-        status = pqe__row_seal_under(keys, aead, key_id, dek, record, row, err);
-    pqe__aead_free(&aead);
-    return status;
+    return status == PQE_OK ? pqe__row_seal_under(keys, wrap, key_id, dek, record, row, err) : status;
 }
 
 pqe_status
