@@ -10,6 +10,7 @@
 #include "vault/writer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -384,6 +385,8 @@ run(sealing *j, pqe_error *err)
         return pqe__fail_nomem(err);
     pthread_mutex_init(&j->lock, NULL);
     pthread_cond_init(&j->moved, NULL);
+    if (j->from.data == NULL) /* threads in turn look like random access; advice */
+        posix_fadvise(j->from.fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     pqe__pool_run(seal, j, threads_for(j));
     pthread_cond_destroy(&j->moved);
     pthread_mutex_destroy(&j->lock);
