@@ -5,6 +5,7 @@
  * so that every node of the tree is proved and written once a window instead of once an artifact.
  */
 #include "vault/stage.h"
+#include "vault/writer.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -220,7 +221,7 @@ pqe_batch_put(pqe_batch *batch, const pqe_put_opts *opts, const void *content, s
         return status;
     status = pqe_writer_open(batch->handle.vault, opts, &w, err);
     if (status == PQE_OK)
-        status = pqe_writer_write(w, content, len, err);
+        status = pqe__writer_whole(w, content, len, err);
     if (status == PQE_OK)
         return pqe_batch_add(batch, &w, err);
     pqe_writer_abort(&w);

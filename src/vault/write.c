@@ -497,6 +497,20 @@ pqe_writer_write(pqe_writer *writer, const void *data, size_t len, pqe_error *er
     return status;
 }
 
+pqe_status
+pqe__writer_whole(pqe_writer *w, const void *content, size_t len, pqe_error *err)
+{
+    pqe_status status;
+
+    if (len >= PQE__BODY_CHUNK || len == 0)
+        return pqe_writer_write(w, content, len, err);
+    if ((status = check_writer(w, content != NULL, err)) != PQE_OK)
+        return status;
+    w->last = content;
+    w->last_len = len;
+    return PQE_OK;
+}
+
 /* Up to `len` bytes, less only at the file's end, by one thread. */
 static pqe_status
 feed_file(pqe_writer *w, source *from, uint8_t *buf, uint64_t len, pqe_error *err)
