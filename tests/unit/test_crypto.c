@@ -71,6 +71,29 @@ test_random_fork(void **state)
     }
 }
 
+static int
+compare_ids(const void *a, const void *b)
+{
+    return memcmp(a, b, 16);
+}
+
+/* What is drawn in advance is given out once. */
+static void
+test_random_once(void **state)
+{
+    enum { COUNT = 5000 };
+    uint8_t(*ids)[16] = calloc(COUNT, sizeof *ids);
+
+    (void)state;
+    assert_non_null(ids);
+    for (size_t i = 0; i < COUNT; i++)
+        assert_int_equal(pqe__random(ids[i], 16, NULL), PQE_OK);
+    qsort(ids, COUNT, sizeof *ids, compare_ids);
+    for (size_t i = 1; i < COUNT; i++)
+        assert_memory_not_equal(ids[i - 1], ids[i], 16);
+    free(ids);
+}
+
 static void
 test_equal(void **state)
 {
@@ -179,6 +202,30 @@ test_empty_keys(void **state)
     assert_memory_equal(a, b, 32);
     assert_int_equal(pqe__hmac_sha256(zeros, 3, NULL, 0, a, NULL), PQE_OK);
     assert_memory_not_equal(a, b, 32);
+}
+
+/* The kept key gives what a key set up anew gives, message after message. */
+static void
+test_mac(void **state)
+{
+    static const size_t lengths[] = {100, 0, 1, 64, 100};
+    uint8_t key[32], message[100], kept[32], anew[32];
+    pqe__mac *mac = NULL;
+
+    (void)state;
+    fill(key, sizeof key);
+    fill(message, sizeof message);
+    assert_int_equal(pqe__mac_new(key, 0, &mac, NULL), PQE_E_ARGUMENT);
+    assert_null(mac);
+    assert_int_equal(pqe__mac_new(key, sizeof key, &mac, NULL), PQE_OK);
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        assert_int_equal(pqe__mac_once(mac, message, lengths[i], kept, NULL), PQE_OK);
+        assert_int_equal(pqe__hmac_sha256(key, sizeof key, message, lengths[i], anew, NULL), PQE_OK);
+        assert_memory_equal(kept, anew, 32);
+    }
+    pqe__mac_free(&mac);
+    pqe__mac_free(&mac);
+    assert_null(mac);
 }
 
 static void
@@ -296,6 +343,7 @@ static void
 test_aead_in_place(void **state)
 {
     aead_fixture f = {0};
+    pqe__aead *copy;
 
     (void)state;
     setup(&f);
@@ -306,6 +354,13 @@ test_aead_in_place(void **state)
     assert_memory_equal(f.sealed, f.plain, 500);
     assert_int_equal(pqe__aead_open(f.aead, f.nonce, f.aad, 10, f.sealed, 516, f.sealed, NULL), PQE_E_DECRYPTION);
     assert_true(all_bytes(f.sealed, 500, 0));
+    /* A copy has the key and outlives what it was made of. */
+    assert_int_equal(pqe__aead_seal(f.aead, f.nonce, f.aad, 10, f.plain, 500, f.sealed, NULL), PQE_OK);
+    assert_int_equal(pqe__aead_copy(f.aead, &copy, NULL), PQE_OK);
+    pqe__aead_free(&f.aead);
+    assert_int_equal(pqe__aead_open(copy, f.nonce, f.aad, 10, f.sealed, 516, f.sealed, NULL), PQE_OK);
+    assert_memory_equal(f.sealed, f.plain, 500);
+    f.aead = copy;
     pqe__aead_free(&f.aead);
 }
 
@@ -447,6 +502,8 @@ main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random),
         cmocka_unit_test(test_random_fork),
+        cmocka_unit_test(test_random_once),
+        cmocka_unit_test(test_mac),
         cmocka_unit_test(test_equal),
         cmocka_unit_test(test_hash_streaming),
         cmocka_unit_test(test_hash_misuse),
