@@ -109,11 +109,6 @@ pqe_status pqe__db_any_of_row(pqe__store *store, pqe__stmt which, int64_t rowid,
 bool pqe__db_blob(sqlite3_stmt *stmt, int column, void *out, size_t len);
 pqe_status pqe__db_damaged(pqe_error *err, const char *what);
 
-/* rows.c */
-/** SHA-256 of `prefix`, then `bytes`. */
-pqe_status pqe__digest_after(const uint8_t *prefix, size_t prefix_len, const void *bytes, size_t len,
-                             uint8_t digest[PQE__DIGEST_SIZE], pqe_error *err);
-
 /* store.c */
 #define PQE__INDEX "index.db"
 #define PQE__INDEX_NEW "index.db.new" /* until it is whole */
