@@ -94,11 +94,11 @@ pqe__aead_seal(pqe__aead *aead, const uint8_t nonce[PQE__NONCE_SIZE], const uint
         return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_CRYPTO, 0, "too long to encrypt in one piece");
     pqe__ossl_begin();
     status = pqe__ossl_end_plain(EVP_EncryptInit_ex2(ctx, NULL, NULL, nonce, NULL) &&
-                               (aad_len == 0 || EVP_EncryptUpdate(ctx, NULL, &n, aad, (int)aad_len)) &&
-                               (len == 0 || EVP_EncryptUpdate(ctx, out, &n, in, (int)len)) &&
-                               EVP_EncryptFinal_ex(ctx, out + len, &n) &&
-                               EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, PQE__TAG_SIZE, out + len) > 0,
-                           "encrypt", err);
+                                     (aad_len == 0 || EVP_EncryptUpdate(ctx, NULL, &n, aad, (int)aad_len)) &&
+                                     (len == 0 || EVP_EncryptUpdate(ctx, out, &n, in, (int)len)) &&
+                                     EVP_EncryptFinal_ex(ctx, out + len, &n) &&
+                                     EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, PQE__TAG_SIZE, out + len) > 0,
+                                 "encrypt", err);
     if (status != PQE_OK)
         pqe__wipe(out, len + PQE__TAG_SIZE);
     return status;

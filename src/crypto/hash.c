@@ -69,7 +69,7 @@ pqe__hash_final(pqe__hash *h, uint8_t out[32], pqe_error *err)
 
     pqe__ossl_begin();
     status = pqe__ossl_end_plain(EVP_DigestFinal_ex(h->ctx, out, NULL) && EVP_DigestInit_ex2(h->ctx, h->md, NULL),
-                           "finish a hash", err);
+                                 "finish a hash", err);
     if (status != PQE_OK)
         pqe__wipe(out, 32);
     return status;

@@ -3,6 +3,7 @@
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "crypto/library.h"
@@ -26,47 +27,50 @@ generate(generator fn, void *out, size_t len, pqe_error *err)
 }
 
 /* Nonces, salts and ids are short and many, and a call of the generator costs more than its bytes: it gives some in
-   advance. In a forked child this memory is zero, lock and all: nothing is left, and the child draws its own. */
+   advance. In a forked child this memory is zero: nothing is left and nobody is busy, and the child draws its own. */
 #define STOCK 1536u
 #define SHORT 64u
 
 static struct stock {
-    pthread_mutex_t lock; /* all zeros is a free one */
+    atomic_bool busy;
     size_t left;
     uint8_t bytes[STOCK];
-} *stock; /* NULL: not to be had, nothing is kept */
+} * stock; /* NULL: not to be had, nothing is kept */
 static pthread_once_t stock_once = PTHREAD_ONCE_INIT;
 
 static void
 map_stock(void)
 {
-    static const pthread_mutex_t unlocked = PTHREAD_MUTEX_INITIALIZER;
-    static const uint8_t zeros[sizeof unlocked];
+    stock = pqe__map_wiped_on_fork(sizeof *stock);
+}
 
-    if (memcmp(&unlocked, zeros, sizeof unlocked) == 0)
-        stock = pqe__map_wiped_on_fork(sizeof *stock);
+static pqe_status
+take_from_stock(uint8_t *out, size_t len, pqe_error *err)
+{
+    pqe_status status;
+
+    if (stock->left < len) {
+        stock->left = 0;
+        if ((status = generate(RAND_bytes_ex, stock->bytes, STOCK, err)) != PQE_OK)
+            return status;
+        stock->left = STOCK;
+    }
+    stock->left -= len;
+    memcpy(out, stock->bytes + stock->left, len);
+    pqe__wipe(stock->bytes + stock->left, len); /* nobody gets them again */
+    return PQE_OK;
 }
 
 pqe_status
 pqe__random(void *out, size_t len, pqe_error *err)
 {
-    pqe_status status = PQE_OK;
+    pqe_status status;
 
     pthread_once(&stock_once, map_stock);
-    if (len > SHORT || stock == NULL)
+    if (len == 0 || len > SHORT || stock == NULL || atomic_exchange(&stock->busy, true))
         return generate(RAND_bytes_ex, out, len, err);
-    pthread_mutex_lock(&stock->lock);
-    if (stock->left < len) {
-        stock->left = 0;
-        status = generate(RAND_bytes_ex, stock->bytes, STOCK, err);
-        stock->left = status == PQE_OK ? STOCK : 0;
-    }
-    if (status == PQE_OK && len != 0) {
-        stock->left -= len;
-        memcpy(out, stock->bytes + stock->left, len);
-        pqe__wipe(stock->bytes + stock->left, len); /* nobody gets them again */
-    }
-    pthread_mutex_unlock(&stock->lock);
+    status = take_from_stock(out, len, err);
+    atomic_store(&stock->busy, false);
     if (status != PQE_OK)
         pqe__wipe(out, len);
     return status;

@@ -76,7 +76,7 @@ struct pqe__store {
     int lock_fd;                       /* of the index while it is being made, else -1 */
     bool read_only, in_transaction;
     bool truncate_due; /* something removed is still in the log */
-    bool holding; /* the head's statement stands on its row, which keeps a reading transaction open */
+    bool holding;      /* the head's statement stands on its row, which keeps a reading transaction open */
     bool made_dir, made_index, published; /* what pqe__store_destroy() takes back */
     bool has_note;                        /* that `noted` is being made; create.c */
     uint8_t noted[PQE__ID_SIZE];

@@ -347,7 +347,8 @@ pqe_status
 pqe__store_get_head(pqe__store *store, uint8_t *buf, size_t *len, uint8_t tag[PQE__HEAD_TAG_SIZE], pqe_error *err)
 {
     pqe_status status = PQE_OK;
-    sqlite3_stmt *stmt = store->holding ? store->stmts[STMT_HEAD_GET] : pqe__db_stmt(store, STMT_HEAD_GET, &status, err);
+    sqlite3_stmt *stmt =
+        store->holding ? store->stmts[STMT_HEAD_GET] : pqe__db_stmt(store, STMT_HEAD_GET, &status, err);
     int rc;
 
     *len = 0;

@@ -16,9 +16,10 @@ struct pqe_writer {
     pqe__body_writer *body;
     pqe__content_hash hash;
     pqe__commitment *commitment; /* deferred only */
-    const uint8_t *last; /* the caller's, for the length of one call: all of a small content, hashed and sealed at the end */
+    const uint8_t
+        *last; /* the caller's, for the length of one call: all of a small content, hashed and sealed at the end */
     size_t last_len;
-    uint8_t *inline_body;        /* ciphertext, until it outgrows the index */
+    uint8_t *inline_body; /* ciphertext, until it outgrows the index */
     size_t inline_len, inline_capacity;
     pqe__body_file file;
     bool has_file, failed;

@@ -498,13 +498,20 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finishing_with_the_rest),
-        cmocka_unit_test(layout_sizes),       cmocka_unit_test(nonce_counts_in_its_last_bytes),
-        cmocka_unit_test(round_trips),        cmocka_unit_test(one_byte_at_a_time),
-        cmocka_unit_test(random_access),      cmocka_unit_test(salts_differ),
-        cmocka_unit_test(eight_threads),      cmocka_unit_test(failing_sink),
-        cmocka_unit_test(failing_source),     cmocka_unit_test(chunk_limit),
-        cmocka_unit_test(calls_out_of_order), cmocka_unit_test(forked_child),
-        cmocka_unit_test(wiped_when_freed),   cmocka_unit_test(writer_memory),
+        cmocka_unit_test(layout_sizes),
+        cmocka_unit_test(nonce_counts_in_its_last_bytes),
+        cmocka_unit_test(round_trips),
+        cmocka_unit_test(one_byte_at_a_time),
+        cmocka_unit_test(random_access),
+        cmocka_unit_test(salts_differ),
+        cmocka_unit_test(eight_threads),
+        cmocka_unit_test(failing_sink),
+        cmocka_unit_test(failing_source),
+        cmocka_unit_test(chunk_limit),
+        cmocka_unit_test(calls_out_of_order),
+        cmocka_unit_test(forked_child),
+        cmocka_unit_test(wiped_when_freed),
+        cmocka_unit_test(writer_memory),
         cmocka_unit_test(reader_calls),
     };
 
