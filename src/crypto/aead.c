@@ -54,24 +54,6 @@ pqe__aead_new(const uint8_t *key, size_t key_len, pqe__aead **out, pqe_error *er
     return PQE_OK;
 }
 
-pqe_status
-pqe__aead_copy(const pqe__aead *aead, pqe__aead **out, pqe_error *err)
-{
-    pqe__aead *copy = calloc(1, sizeof *copy);
-    pqe_status status;
-
-    *out = NULL;
-    if (copy == NULL)
-        return pqe__fail_nomem(err);
-    pqe__ossl_begin();
-    copy->ctx = EVP_CIPHER_CTX_dup(aead->ctx);
-    status = pqe__ossl_end(copy->ctx != NULL, "copy an AES-GCM key", err);
-    if (status != PQE_OK)
-        pqe__aead_free(&copy);
-    *out = copy;
-    return status;
-}
-
 void
 pqe__aead_free(pqe__aead **aead)
 {

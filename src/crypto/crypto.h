@@ -56,13 +56,6 @@ pqe_status pqe__hkdf_expand(pqe__hkdf_hash hash, const uint8_t *prk, size_t prk_
 pqe_status pqe__hmac_sha256(const uint8_t *key, size_t key_len, const void *data, size_t len, uint8_t out[32],
                             pqe_error *err);
 
-/** HMAC-SHA-256 with a key that is set up once; one thread at a time. */
-typedef struct pqe__mac pqe__mac;
-pqe_status pqe__mac_new(const uint8_t *key, size_t key_len, pqe__mac **out, pqe_error *err);
-pqe_status pqe__mac_once(pqe__mac *mac, const void *data, size_t len, uint8_t out[32], pqe_error *err);
-/** Wipes. */
-void pqe__mac_free(pqe__mac **mac);
-
 typedef struct pqe__argon2_params {
     uint32_t memory_kib, passes, lanes;
 } pqe__argon2_params;
@@ -80,8 +73,6 @@ pqe_status pqe__argon2id(const void *passphrase, size_t passphrase_len, const ui
 typedef struct pqe__aead pqe__aead;
 /** AES-256-GCM: `key_len` is 32. */
 pqe_status pqe__aead_new(const uint8_t *key, size_t key_len, pqe__aead **out, pqe_error *err);
-/** Another context with the same key. */
-pqe_status pqe__aead_copy(const pqe__aead *aead, pqe__aead **out, pqe_error *err);
 /** Wipes. */
 void pqe__aead_free(pqe__aead **aead);
 /** Writes len + PQE__TAG_SIZE bytes: ciphertext, then tag. `out` may be the same buffer as `in`. */

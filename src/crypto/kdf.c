@@ -2,7 +2,6 @@
 /* HMAC (RFC 2104), HKDF (RFC 5869), Argon2id (RFC 9106). */
 #include <openssl/core_names.h>
 #include <openssl/params.h>
-#include <stdlib.h>
 
 #include "crypto/library.h"
 #include "util/secmem.h"
@@ -52,65 +51,6 @@ pqe__hmac_sha256(const uint8_t *key, size_t key_len, const void *data, size_t le
 
     return pqe__hmac_parts(key, key_len, &message, 1, out, err);
 }
-
-/* ---- HMAC with a key that stays ---- */
-
-struct pqe__mac {
-    EVP_MAC_CTX *ctx;
-};
-
-pqe_status
-pqe__mac_new(const uint8_t *key, size_t key_len, pqe__mac **out, pqe_error *err)
-{
-    const pqe__library *l;
-    pqe__mac *mac;
-    pqe_status status = pqe__library_get(&l, err);
-
-    *out = NULL;
-    if (status != PQE_OK)
-        return status;
-    if (key_len == 0)
-        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_CRYPTO, 0, "the key of a MAC is empty");
-    if ((mac = calloc(1, sizeof *mac)) == NULL)
-        return pqe__fail_nomem(err);
-    pqe__ossl_begin();
-    mac->ctx = EVP_MAC_CTX_dup(l->hmac_sha256);
-    status = pqe__ossl_end(mac->ctx != NULL && EVP_MAC_init(mac->ctx, key, key_len, NULL), "set a MAC's key", err);
-    pqe__wipe_stack_shallow();
-    if (status != PQE_OK)
-        pqe__mac_free(&mac);
-    *out = mac;
-    return status;
-}
-
-pqe_status
-pqe__mac_once(pqe__mac *mac, const void *data, size_t len, uint8_t out[32], pqe_error *err)
-{
-    size_t written = 0;
-    pqe_status status;
-
-    pqe__ossl_begin();
-    /* Without a key the one that is set stays, and a new message begins. */
-    status = pqe__ossl_end_plain(EVP_MAC_init(mac->ctx, NULL, 0, NULL) &&
-                                     (len == 0 || EVP_MAC_update(mac->ctx, data, len)) &&
-                                     EVP_MAC_final(mac->ctx, out, &written, 32) && written == 32,
-                                 "compute a MAC", err);
-    if (status != PQE_OK)
-        pqe__wipe(out, 32);
-    return status;
-}
-
-void
-pqe__mac_free(pqe__mac **mac)
-{
-    if (*mac == NULL)
-        return;
-    EVP_MAC_CTX_free((*mac)->ctx);
-    free(*mac);
-    *mac = NULL;
-}
-
-/* ---- HKDF, Argon2id ---- */
 
 /* RFC 5869, section 2.2: PRK = HMAC-Hash(salt, IKM). Not EVP_KDF: it frees the salt without wiping it, and HPKE's
  * salt is the shared secret. */

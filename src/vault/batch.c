@@ -96,7 +96,7 @@ batch_leave(pqe_batch *b)
 static pqe_status
 make_key(pqe_batch *b, pqe__keys *keys, pqe_error *err)
 {
-    pqe__aead *wrap;
+    const uint8_t *wrap;
     pqe_status status = pqe__wrap_key_make(keys, &b->secret, err);
 
     memcpy(b->key_id, b->secret.key_id, PQE__ID_SIZE);
@@ -104,7 +104,7 @@ make_key(pqe_batch *b, pqe__keys *keys, pqe_error *err)
     memcpy(b->device_digest, keys->device_digest, PQE__DIGEST_SIZE);
     if (status == PQE_OK)
         status = pqe__wrap_key(NULL, keys, b->key_id, &wrap, err); /* it was just put into the cache */
-    return status == PQE_OK ? pqe__aead_copy(wrap, &b->wrap, err) : status;
+    return status == PQE_OK ? pqe__aead_new(wrap, PQE__KEY_SIZE, &b->wrap, err) : status;
 }
 
 pqe_status

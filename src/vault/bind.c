@@ -82,7 +82,7 @@ rewrap(pqe__txn *txn, pqe__found *f, unsigned algorithm, const uint8_t hash[32],
 {
     pqe__keys *keys = txn->vault->session->keys;
     uint8_t *dek = pqe__secmem_alloc(PQE__KEY_SIZE);
-    pqe__aead *wrap;
+    const uint8_t *wrap;
     pqe__row row = f->row;
     pqe_status status = dek != NULL ? PQE_OK : pqe__fail_nomem(err);
 

@@ -76,7 +76,7 @@ open_body(pqe__txn *txn, pqe_reader *r, pqe__found *f, bool *missing, pqe_error 
 {
     pqe_vault *vault = txn->vault;
     uint64_t stored = f->row.body_len;
-    pqe__aead *wrap;
+    const uint8_t *wrap;
     uint8_t *dek;
     pqe_status status;
 

@@ -36,7 +36,9 @@
 typedef struct pqe__secrets {
     uint8_t origin[32];    /* HMAC key of the head's tag: sealed by the backend beside the vault key's seed */
     uint8_t root[32];      /* root secret */
+    uint8_t tag[32];       /* HMAC key of name, id and secret tags */
     uint8_t wrap_salt[32]; /* the root's share in every wrap key */
+    uint8_t wrap[PQE__WRAP_CACHE][32];
 } pqe__secrets;
 
 typedef struct pqe__keys {
@@ -48,12 +50,8 @@ typedef struct pqe__keys {
     pqe__kem_key *vault_key;
     pqe__secrets *secret; /* locked memory */
     pqe__aead *head_aead, *index_aead, *audit_aead;
-    pqe__mac *tag_mac; /* of name, id and secret tags; like the rest, used under db_lock */
-    size_t wrap_next;
-    struct {
-        uint8_t key_id[PQE__ID_SIZE];
-        pqe__aead *aead; /* NULL: nothing there yet */
-    } wrap[PQE__WRAP_CACHE];
+    size_t wrap_count, wrap_next;
+    uint8_t wrap_id[PQE__WRAP_CACHE][PQE__ID_SIZE];
 } pqe__keys;
 
 typedef struct pqe__session {
@@ -255,14 +253,14 @@ pqe_status pqe__secret_find(pqe__txn *txn, const pqe__keys *keys, const uint8_t 
 pqe_status pqe__secret_open(const pqe__keys *keys, const pqe__secret_row *row, uint8_t secret[32], pqe_error *err);
 /** Seals to keys->vault_key and sets row->sealed and row->digest; row->key_id is given. */
 pqe_status pqe__secret_seal(const pqe__keys *keys, const uint8_t secret[32], pqe__secret_row *row, pqe_error *err);
-/** A context of a session's wrap key, which belongs to `keys`: good until the next call. */
-pqe_status pqe__wrap_key(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], pqe__aead **wrap,
+/** The wrap key of a session, in locked memory that belongs to `keys`. */
+pqe_status pqe__wrap_key(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], const uint8_t **wrap,
                          pqe_error *err);
 /** Makes a fresh session secret, sealed to keys->vault_key, and caches its wrap key. */
 pqe_status pqe__wrap_key_make(pqe__keys *keys, pqe__secret_row *row, pqe_error *err);
 /** Inserts its row and entry. */
 pqe_status pqe__wrap_key_enter(pqe__txn *txn, const pqe__keys *keys, pqe__secret_row *row, pqe_error *err);
-pqe_status pqe__dek_unwrap(pqe__aead *wrap, const pqe__found *found, uint8_t dek[32], pqe_error *err);
+pqe_status pqe__dek_unwrap(const uint8_t wrap[32], const pqe__found *found, uint8_t dek[32], pqe_error *err);
 /** Encodes, seals and wraps: fills row->key_id, record, dek, digest (row->allocation owns the record). */
 pqe_status pqe__row_seal(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], const uint8_t dek[32],
                          const pqe__record *record, pqe__row *row, pqe_error *err);

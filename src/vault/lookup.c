@@ -30,7 +30,7 @@ pqe__tag_of(const pqe__keys *keys, pqe__entry_kind kind, const void *data, size_
         return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_API, 0, "the name is longer than %d bytes", PQE_NAME_MAX);
     message[0] = (uint8_t)kind;
     memcpy(message + 1, data, len);
-    status = pqe__mac_once(keys->tag_mac, message, 1 + len, tag, err);
+    status = pqe__hmac_sha256(keys->secret->tag, sizeof keys->secret->tag, message, 1 + len, tag, err);
     pqe__wipe(message, 1 + len); /* names are kept as secret as contents */
     return status;
 }
@@ -240,35 +240,32 @@ derive_wrap(const pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], const uin
     return status;
 }
 
-static pqe__aead *
+static const uint8_t *
 cached_wrap(const pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE])
 {
-    for (size_t i = 0; i < PQE__WRAP_CACHE; i++)
-        if (keys->wrap[i].aead != NULL && memcmp(keys->wrap[i].key_id, key_id, PQE__ID_SIZE) == 0)
-            return keys->wrap[i].aead;
+    for (size_t i = 0; i < keys->wrap_count; i++)
+        if (memcmp(keys->wrap_id[i], key_id, PQE__ID_SIZE) == 0)
+            return keys->secret->wrap[i];
     return NULL;
 }
 
+/* Derives into the next cache slot, first in, first out. */
 static pqe_status
-cache_wrap(pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], const uint8_t secret[32], pqe__aead **wrap,
+cache_wrap(pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], const uint8_t secret[32], const uint8_t **wrap,
            pqe_error *err)
 {
     size_t slot = keys->wrap_next;
-    uint8_t *key = pqe__secmem_alloc(PQE__KEY_SIZE);
     pqe_status status;
 
-    if (key == NULL)
-        return pqe__fail_nomem(err);
-    pqe__aead_free(&keys->wrap[slot].aead);
-    status = derive_wrap(keys, key_id, secret, key, err);
-    if (status == PQE_OK)
-        status = pqe__aead_new(key, PQE__KEY_SIZE, &keys->wrap[slot].aead, err);
-    pqe__secmem_free(key);
+    memset(keys->wrap_id[slot], 0, PQE__ID_SIZE);
+    status = derive_wrap(keys, key_id, secret, keys->secret->wrap[slot], err);
     if (status != PQE_OK)
         return status;
-    memcpy(keys->wrap[slot].key_id, key_id, PQE__ID_SIZE);
+    memcpy(keys->wrap_id[slot], key_id, PQE__ID_SIZE);
     keys->wrap_next = (slot + 1) % PQE__WRAP_CACHE;
-    *wrap = keys->wrap[slot].aead;
+    if (keys->wrap_count < PQE__WRAP_CACHE)
+        keys->wrap_count++;
+    *wrap = keys->secret->wrap[slot];
     return PQE_OK;
 }
 
@@ -314,7 +311,7 @@ pqe__secret_seal(const pqe__keys *keys, const uint8_t secret[32], pqe__secret_ro
 }
 
 pqe_status
-pqe__wrap_key(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], pqe__aead **wrap, pqe_error *err)
+pqe__wrap_key(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], const uint8_t **wrap, pqe_error *err)
 {
     uint8_t *secret;
     pqe__secret_row row;
@@ -338,7 +335,7 @@ pqe_status
 pqe__wrap_key_make(pqe__keys *keys, pqe__secret_row *row, pqe_error *err)
 {
     uint8_t *secret = pqe__secmem_alloc(32);
-    pqe__aead *wrap;
+    const uint8_t *wrap;
     pqe_status status;
 
     memset(row, 0, sizeof *row);
@@ -398,10 +395,16 @@ pqe__secret_release(pqe__txn *txn, const uint8_t key_id[PQE__ID_SIZE], size_t ro
 /* ---- rows ---- */
 
 pqe_status
-pqe__dek_unwrap(pqe__aead *wrap, const pqe__found *found, uint8_t dek[32], pqe_error *err)
+pqe__dek_unwrap(const uint8_t wrap[32], const pqe__found *found, uint8_t dek[32], pqe_error *err)
 {
+    pqe__aead *aead = NULL;
+    pqe_status status = pqe__aead_new(wrap, 32, &aead, err);
+
     /* SP 800-38D. The AAD is the record's bytes as they were stored, not as we would write them. */
-    return pqe__box_open(wrap, found->plain, found->plain_len, found->row.dek, sizeof found->row.dek, dek, err);
+    if (status == PQE_OK)
+        status = pqe__box_open(aead, found->plain, found->plain_len, found->row.dek, sizeof found->row.dek, dek, err);
+    pqe__aead_free(&aead);
+    return status;
 }
 
 pqe_status
@@ -441,10 +444,16 @@ pqe_status
 pqe__row_seal(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], const uint8_t dek[32],
               const pqe__record *record, pqe__row *row, pqe_error *err)
 {
-    pqe__aead *wrap;
+    pqe__aead *aead = NULL;
+    const uint8_t *wrap;
     pqe_status status = pqe__wrap_key(txn, keys, key_id, &wrap, err);
 
-    return status == PQE_OK ? pqe__row_seal_under(keys, wrap, key_id, dek, record, row, err) : status;
+    if (status == PQE_OK)
+        status = pqe__aead_new(wrap, 32, &aead, err);
+    if (status == PQE_OK)
+        status = pqe__row_seal_under(keys, aead, key_id, dek, record, row, err);
+    pqe__aead_free(&aead);
+    return status;
 }
 
 pqe_status

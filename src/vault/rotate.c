@@ -74,7 +74,7 @@ static pqe_status
 rewrap(pqe__txn *txn, pqe__keys *fresh, const uint8_t key_id[PQE__ID_SIZE], pqe__found *f, pqe_error *err)
 {
     uint8_t *dek = pqe__secmem_alloc(PQE__KEY_SIZE);
-    pqe__aead *wrap;
+    const uint8_t *wrap;
     pqe__row row = f->row;
     pqe_status status = dek != NULL ? PQE_OK : pqe__fail_nomem(err);
 

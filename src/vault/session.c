@@ -43,9 +43,6 @@ pqe__keys_free(pqe__keys **keys)
     pqe__aead_free(&k->head_aead);
     pqe__aead_free(&k->index_aead);
     pqe__aead_free(&k->audit_aead);
-    pqe__mac_free(&k->tag_mac);
-    for (size_t i = 0; i < PQE__WRAP_CACHE; i++)
-        pqe__aead_free(&k->wrap[i].aead);
     pqe__secmem_free(k->secret);
     free(k);
     *keys = NULL;
@@ -65,7 +62,7 @@ pqe_status
 pqe__keys_derive(pqe__keys *keys, pqe_error *err)
 {
     struct {
-        uint8_t prk[32], head[32], index[32], audit[32], tag[32];
+        uint8_t prk[32], head[32], index[32], audit[32];
     } *t = pqe__secmem_alloc(sizeof *t);
     pqe_status status;
 
@@ -80,7 +77,7 @@ pqe__keys_derive(pqe__keys *keys, pqe_error *err)
     if (status == PQE_OK)
         status = derive_one(t->prk, "pqc-enclave audit key v1", keys->vault_id, t->audit, err);
     if (status == PQE_OK)
-        status = derive_one(t->prk, "pqc-enclave tag key v1", keys->vault_id, t->tag, err);
+        status = derive_one(t->prk, "pqc-enclave tag key v1", keys->vault_id, keys->secret->tag, err);
     if (status == PQE_OK)
         status = derive_one(t->prk, "pqc-enclave wrap salt v1", keys->vault_id, keys->secret->wrap_salt, err);
     if (status == PQE_OK)
@@ -89,8 +86,6 @@ pqe__keys_derive(pqe__keys *keys, pqe_error *err)
         status = pqe__aead_new(t->index, sizeof t->index, &keys->index_aead, err);
     if (status == PQE_OK)
         status = pqe__aead_new(t->audit, sizeof t->audit, &keys->audit_aead, err);
-    if (status == PQE_OK)
-        status = pqe__mac_new(t->tag, sizeof t->tag, &keys->tag_mac, err);
     pqe__secmem_free(t);
     return status;
 }

@@ -171,7 +171,7 @@ child_sees_nothing(const char *dir)
     child = fork();
     if (child == 0)
         _exit(reads_as_nothing(secret->origin, 32) && reads_as_nothing(secret->root, 32) &&
-                      reads_as_nothing(secret->wrap_salt, 32) && reads_as_nothing(backend_key, 32)
+                      reads_as_nothing(secret->wrap[0], 32) && reads_as_nothing(backend_key, 32)
                   ? 0
                   : 1);
     CHECK(waitpid(child, &status, 0) == child);

@@ -444,7 +444,7 @@ static void
 rewrite_record(pqe_vault *v, const char *name, size_t byte, unsigned algorithm)
 {
     uint8_t dek[32];
-    pqe__aead *wrap;
+    const uint8_t *wrap;
     pqe__found f;
     pqe__row row;
     pqe__txn txn;

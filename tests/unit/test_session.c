@@ -150,7 +150,7 @@ test_wiped_without_a_call(void **state)
     backend_key = v->session->backend_key;
     assert_false(is_wiped(secret->origin, 32));
     assert_false(is_wiped(secret->root, 32));
-    assert_false(is_wiped(secret->wrap_salt, 32));
+    assert_false(is_wiped(secret->wrap[0], 32));
     assert_false(is_wiped(backend_key, 32));
     assert_in_time(began, wait_until_gone(v), 1);
     assert_true(is_wiped(secret, sizeof *secret));

@@ -202,7 +202,7 @@ rewrite(inside *in, change_fn change, bool keep_dek)
 {
     uint8_t wrapped[PQE__WRAPPED_DEK_SIZE], dek[32];
     pqe__keys *keys = in->vault->session->keys;
-    pqe__aead *wrap;
+    const uint8_t *wrap;
     pqe__found f;
     pqe__row row;
 
