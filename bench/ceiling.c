@@ -2,16 +2,17 @@
 /*
  * Ceilings: what libcrypto and the kernel allow, with nothing around it.
  *
- *   ceiling make  PLAIN CIPHER            AES-256-GCM in chunks of 1 MiB with tags, for the readings below
+ *   ceiling make  PLAIN CIPHER [KIB]      AES-256-GCM in chunks of 1 MiB (or KIB) with tags, for the readings below
  *   ceiling fresh CIPHER THREADS          into fresh memory of 2 MiB pages
- *   ceiling warm  CIPHER THREADS          into memory that is there
+ *   ceiling warm  CIPHER THREADS [KIB [pread]]   into memory that is there; made with chunks of KIB; with pread(2) into a
+ *                                         buffer of 256 KiB (or a chunk) in place of the mapping
  *   ceiling file  CIPHER THREADS OUT      into a new file
  *   ceiling kem   COUNT 1                 ML-KEM-768: key from its seed and one decapsulation, median
  *   ceiling append FILE COUNT             COUNT appends of 1 KiB, each with fdatasync
  *   ceiling seal  PLAIN THREADS OUT HASH  encrypts into a new file; HASH: none, sha256 (of the ciphertext, by each thread
  *                                         over its own), shake256 (of the plaintext, likewise)
  *
- * The input is mapped, one EVP call a chunk, threads take the next chunk. Prints seconds of the work alone. The key and
+ * The input is mapped (but for `pread`), one EVP call a chunk, threads take the next chunk. Prints seconds of the work alone. The key and
  * the nonces are fixed: this is no format, and nothing to protect files with.
  */
 #include <fcntl.h>
@@ -30,18 +31,21 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CHUNK ((size_t)1 << 20)
+#define CHUNK_MAX ((size_t)1 << 20)
+#define READ_MIN ((size_t)256 << 10)
 #define TAG ((size_t)16)
 #define HUGE_PAGE ((size_t)2 << 20)
 #define THREADS_MAX 256u
 
 static const unsigned char key[32] = {1};
+static size_t chunk = CHUNK_MAX;
 
 typedef struct job {
     bool seal;
     const unsigned char *in;
     unsigned char *out; /* NULL: to the file */
     int out_fd;
+    int in_fd;    /* >= 0: to be read, not mapped */
     size_t plain; /* bytes */
     const EVP_MD *hash;
     atomic_size_t next;
@@ -76,12 +80,11 @@ write_at(int fd, const unsigned char *data, size_t len, size_t at)
     }
 }
 
-/* One chunk. The ciphertext of chunk i begins at i * (CHUNK + TAG), its tag after it. */
+/* One chunk. The ciphertext of chunk i begins at i * (chunk + TAG), its tag after it. */
 static void
-do_chunk(const job *j, EVP_CIPHER_CTX *ctx, EVP_MD_CTX *hash, size_t i, unsigned char *own)
+do_chunk(const job *j, EVP_CIPHER_CTX *ctx, EVP_MD_CTX *hash, size_t i, const unsigned char *in, unsigned char *own)
 {
-    size_t at = i * CHUNK, len = j->plain - at < CHUNK ? j->plain - at : CHUNK;
-    const unsigned char *in = j->in + (j->seal ? at : i * (CHUNK + TAG));
+    size_t at = i * chunk, len = j->plain - at < chunk ? j->plain - at : chunk;
     unsigned char *out = j->out != NULL ? j->out + at : own, nonce[12] = {0};
     int n;
 
@@ -89,7 +92,7 @@ do_chunk(const job *j, EVP_CIPHER_CTX *ctx, EVP_MD_CTX *hash, size_t i, unsigned
     if (!j->seal) {
         if (!EVP_DecryptInit_ex2(ctx, NULL, NULL, nonce, NULL) || !EVP_DecryptUpdate(ctx, out, &n, in, (int)len) ||
             EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, (int)TAG, (void *)(uintptr_t)(in + len)) <= 0 ||
-            EVP_DecryptFinal_ex(ctx, own + CHUNK, &n) <= 0)
+            EVP_DecryptFinal_ex(ctx, own + chunk, &n) <= 0)
             die("decryption");
         if (j->out == NULL)
             write_at(j->out_fd, out, len, at);
@@ -101,30 +104,48 @@ do_chunk(const job *j, EVP_CIPHER_CTX *ctx, EVP_MD_CTX *hash, size_t i, unsigned
         die("encryption");
     if (hash != NULL && !EVP_DigestUpdate(hash, EVP_MD_is_a(j->hash, "SHA2-256") ? out : in, len))
         die("hashing");
-    write_at(j->out_fd, out, len + TAG, i * (CHUNK + TAG));
+    write_at(j->out_fd, out, len + TAG, i * (chunk + TAG));
+}
+
+/* A stretch of consecutive chunks, read in one call if they are not mapped. */
+static void
+do_stretch(const job *j, EVP_CIPHER_CTX *ctx, EVP_MD_CTX *hash, size_t first, size_t count, unsigned char *own,
+           unsigned char *buf)
+{
+    size_t stored = j->seal ? chunk : chunk + TAG;
+    const unsigned char *in = buf;
+
+    if (j->in_fd < 0)
+        in = j->in + first * stored;
+    else if (pread(j->in_fd, buf, count * stored, (off_t)(first * stored)) <= 0)
+        die("pread");
+    for (size_t i = 0; i < count; i++)
+        do_chunk(j, ctx, hash, first + i, in + i * stored, own);
 }
 
 static void *
 work(void *arg)
 {
     job *j = arg;
-    size_t chunks = j->plain / CHUNK + (j->plain % CHUNK != 0), i;
+    size_t chunks = j->plain / chunk + (j->plain % chunk != 0), i, stretch = chunk < READ_MIN ? READ_MIN / chunk : 1;
     EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
     EVP_MD_CTX *hash = j->hash != NULL ? EVP_MD_CTX_new() : NULL;
-    unsigned char *own = aligned_alloc(4096, CHUNK + 4096), digest[EVP_MAX_MD_SIZE];
+    unsigned char *own = aligned_alloc(4096, CHUNK_MAX + 4096), digest[EVP_MAX_MD_SIZE];
+    unsigned char *buf = aligned_alloc(4096, 2 * CHUNK_MAX);
 
-    if (ctx == NULL || own == NULL ||
+    if (ctx == NULL || own == NULL || buf == NULL ||
         !(j->seal ? EVP_EncryptInit_ex2(ctx, EVP_aes_256_gcm(), key, NULL, NULL)
                   : EVP_DecryptInit_ex2(ctx, EVP_aes_256_gcm(), key, NULL, NULL)) ||
         (j->hash != NULL && !EVP_DigestInit_ex2(hash, j->hash, NULL)))
         die("set-up");
-    while ((i = atomic_fetch_add(&j->next, 1)) < chunks)
-        do_chunk(j, ctx, hash, i, own);
+    while ((i = atomic_fetch_add(&j->next, stretch)) < chunks)
+        do_stretch(j, ctx, hash, i, chunks - i < stretch ? chunks - i : stretch, own, buf);
     if (hash != NULL &&
         !(EVP_MD_xof(j->hash) ? EVP_DigestFinalXOF(hash, digest, 32) : EVP_DigestFinal_ex(hash, digest, NULL)))
         die("hashing");
     EVP_MD_CTX_free(hash);
     EVP_CIPHER_CTX_free(ctx);
+    free(buf);
     free(own);
     return NULL;
 }
@@ -266,7 +287,8 @@ main(int argc, char **argv)
     const char *what = argc > 3 ? argv[1] : "";
     bool make = strcmp(what, "make") == 0;
     unsigned threads = argc > 3 && !make ? (unsigned)strtoul(argv[3], NULL, 10) : 1;
-    job j = {.seal = make || strcmp(what, "seal") == 0, .out_fd = -1};
+    job j = {.seal = make || strcmp(what, "seal") == 0, .out_fd = -1, .in_fd = -1};
+    bool warm = strcmp(what, "warm") == 0;
     size_t size;
 
     if (argc < 4 || threads == 0 || (threads > THREADS_MAX && strcmp(what, "append") != 0) ||
@@ -279,12 +301,18 @@ main(int argc, char **argv)
                what[0] == 'k' ? kem(strtoul(argv[2], NULL, 10)) : append(argv[2], strtoul(argv[3], NULL, 10)));
         return 0;
     }
+    if (argc > 4 && (make || warm))
+        chunk = strtoul(argv[4], NULL, 10) << 10;
+    if (chunk == 0 || chunk > CHUNK_MAX || (chunk < READ_MIN && READ_MIN % chunk != 0))
+        die("chunk size");
+    if (warm && argc > 5 && (j.in_fd = open(argv[2], O_RDONLY | O_CLOEXEC)) < 0)
+        die(argv[2]);
     j.in = map_file(argv[2], &size);
-    j.plain = j.seal ? size : size - (size / (CHUNK + TAG) + (size % (CHUNK + TAG) != 0)) * TAG;
+    j.plain = j.seal ? size : size - (size / (chunk + TAG) + (size % (chunk + TAG) != 0)) * TAG;
     if (make)
         j.out_fd = new_file(argv[3]);
-    else if (strcmp(what, "fresh") == 0 || strcmp(what, "warm") == 0)
-        j.out = map_memory(j.plain, what[0] == 'w');
+    else if (strcmp(what, "fresh") == 0 || warm)
+        j.out = map_memory(j.plain, warm);
     else
         j.out_fd = new_file(argv[4]);
     if (j.seal && !make)

@@ -45,6 +45,8 @@ pqe_status pqe__body_writer_reserve(pqe__body_writer *w, uint64_t count, uint64_
  *  threads at once, but not beside the other calls. */
 pqe_status pqe__body_writer_seal(pqe__body_writer *w, uint64_t first, size_t count, const uint8_t *in, uint8_t *out,
                                  pqe_error *err);
+/** Ends with `len` more bytes, less than a chunk, which are sealed where they are. Else as pqe__body_writer_finish(). */
+pqe_status pqe__body_writer_finish_with(pqe__body_writer *w, const void *last, size_t len, pqe_error *err);
 /** Writes the final chunk and flushes the sink's share; only pqe__body_writer_free() may follow. */
 pqe_status pqe__body_writer_finish(pqe__body_writer *w, pqe_error *err);
 /** Wipes. */

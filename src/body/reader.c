@@ -9,7 +9,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "util/secmem.h"
 
@@ -283,7 +282,7 @@ pqe__body_reader_open(const uint8_t dek[32], const uint8_t *context, size_t cont
         return pqe__fail_nomem(err);
     r->source = source;
     r->user = user;
-    r->owner = getpid();
+    r->owner = pqe__owner();
     r->stored = stored;
     r->plain = plain;
     if (pthread_mutex_init(&r->lock, NULL) != 0) {

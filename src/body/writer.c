@@ -8,7 +8,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "util/secmem.h"
 
@@ -184,7 +183,7 @@ pqe__body_writer_start(const uint8_t dek[32], const uint8_t *context, size_t con
     }
     w->sink = sink;
     w->user = user;
-    w->owner = getpid();
+    w->owner = pqe__owner();
     w->capacity = OUT_FIRST;
     w->out = malloc(OUT_FIRST);
     w->keys = pqe__secmem_alloc(sizeof *w->keys);
@@ -308,19 +307,14 @@ pqe__body_writer_seal(pqe__body_writer *w, uint64_t first, size_t count, const u
     return status;
 }
 
-pqe_status
-pqe__body_writer_finish(pqe__body_writer *w, pqe_error *err)
+/* The final chunk is shorter than a full one and may be empty: it is the mark of the end. */
+static pqe_status
+finish(pqe__body_writer *w, const uint8_t *last, size_t len, pqe_error *err)
 {
-    pqe_status status = check_usable(w, err);
-    size_t len;
+    pqe_status status = make_room(w, len + PQE__TAG_SIZE, len + PQE__TAG_SIZE, err);
 
-    if (status != PQE_OK)
-        return status;
-    /* The final chunk is shorter than a full one and may be empty: it is the mark of the end. */
-    len = w->staged + PQE__TAG_SIZE;
-    status = make_room(w, len, len, err);
     if (status == PQE_OK)
-        status = seal_chunk(w, w->stage, w->staged, err);
+        status = seal_chunk(w, last, len, err);
     if (status == PQE_OK)
         status = flush(w, err);
     if (status != PQE_OK)
@@ -328,6 +322,25 @@ pqe__body_writer_finish(pqe__body_writer *w, pqe_error *err)
     w->finished = true;
     drop_secrets(w);
     return PQE_OK;
+}
+
+pqe_status
+pqe__body_writer_finish_with(pqe__body_writer *w, const void *last, size_t len, pqe_error *err)
+{
+    pqe_status status = check_usable(w, err);
+
+    if (status == PQE_OK && (w->staged != 0 || len >= PQE__BODY_CHUNK)) {
+        status = pqe__body_writer_write(w, last, len, err);
+        last = w->stage;
+        len = w->staged;
+    }
+    return status == PQE_OK ? finish(w, last, len, err) : status;
+}
+
+pqe_status
+pqe__body_writer_finish(pqe__body_writer *w, pqe_error *err)
+{
+    return pqe__body_writer_finish_with(w, NULL, 0, err);
 }
 
 void

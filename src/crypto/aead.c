@@ -75,12 +75,12 @@ pqe__aead_seal(pqe__aead *aead, const uint8_t nonce[PQE__NONCE_SIZE], const uint
     if (len > LENGTH_MAX || aad_len > LENGTH_MAX)
         return pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_CRYPTO, 0, "too long to encrypt in one piece");
     pqe__ossl_begin();
-    status = pqe__ossl_end(EVP_EncryptInit_ex2(ctx, NULL, NULL, nonce, NULL) &&
-                               (aad_len == 0 || EVP_EncryptUpdate(ctx, NULL, &n, aad, (int)aad_len)) &&
-                               (len == 0 || EVP_EncryptUpdate(ctx, out, &n, in, (int)len)) &&
-                               EVP_EncryptFinal_ex(ctx, out + len, &n) &&
-                               EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, PQE__TAG_SIZE, out + len) > 0,
-                           "encrypt", err);
+    status = pqe__ossl_end_plain(EVP_EncryptInit_ex2(ctx, NULL, NULL, nonce, NULL) &&
+                                     (aad_len == 0 || EVP_EncryptUpdate(ctx, NULL, &n, aad, (int)aad_len)) &&
+                                     (len == 0 || EVP_EncryptUpdate(ctx, out, &n, in, (int)len)) &&
+                                     EVP_EncryptFinal_ex(ctx, out + len, &n) &&
+                                     EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, PQE__TAG_SIZE, out + len) > 0,
+                                 "encrypt", err);
     if (status != PQE_OK)
         pqe__wipe(out, len + PQE__TAG_SIZE);
     return status;
@@ -91,22 +91,20 @@ open_message(EVP_CIPHER_CTX *ctx, const uint8_t *nonce, const uint8_t *aad, size
              size_t len, uint8_t *out, pqe_error *err)
 {
     uint8_t tag[PQE__TAG_SIZE];
-    bool verified = false;
+    bool worked, verified;
     pqe_status status;
     int n = 0;
 
     memcpy(tag, in + len, sizeof tag); /* `out` may be `in` */
     pqe__ossl_begin();
-    status = pqe__ossl_end(EVP_DecryptInit_ex2(ctx, NULL, NULL, nonce, NULL) &&
-                               EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, PQE__TAG_SIZE, tag) > 0 &&
-                               (aad_len == 0 || EVP_DecryptUpdate(ctx, NULL, &n, aad, (int)aad_len)) &&
-                               (len == 0 || EVP_DecryptUpdate(ctx, out, &n, in, (int)len)),
-                           "decrypt", err);
-    if (status != PQE_OK)
+    worked = EVP_DecryptInit_ex2(ctx, NULL, NULL, nonce, NULL) &&
+             EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, PQE__TAG_SIZE, tag) > 0 &&
+             (aad_len == 0 || EVP_DecryptUpdate(ctx, NULL, &n, aad, (int)aad_len)) &&
+             (len == 0 || EVP_DecryptUpdate(ctx, out, &n, in, (int)len));
+    verified = worked && EVP_DecryptFinal_ex(ctx, out + len, &n) > 0;
+    status = pqe__ossl_end_plain(verified, "decrypt", worked ? NULL : err);
+    if (!worked)
         return status;
-    pqe__ossl_begin();
-    verified = EVP_DecryptFinal_ex(ctx, out + len, &n) > 0;
-    pqe__ossl_end(verified, "decrypt", NULL);
     return verified ? PQE_OK : pqe__fail(err, PQE_E_DECRYPTION, PQE_ORIGIN_CRYPTO, 0, "the tag does not verify");
 }
 

@@ -39,6 +39,9 @@ pqe_status pqe__hash_final(pqe__hash *h, uint8_t out[32], pqe_error *err);
 void pqe__hash_free(pqe__hash **h);
 /** One message in one call. */
 pqe_status pqe__hash_once(pqe__hash_id id, const void *data, size_t len, uint8_t out[32], pqe_error *err);
+/** One message in two parts, `more` perhaps empty. */
+pqe_status pqe__hash_two(pqe__hash_id id, const void *data, size_t len, const void *more, size_t more_len,
+                         uint8_t out[32], pqe_error *err);
 
 /* ---- key derivation and authentication ---- */
 

@@ -59,7 +59,7 @@ pqe_status
 pqe__hash_update(pqe__hash *h, const void *data, size_t len, pqe_error *err)
 {
     pqe__ossl_begin();
-    return pqe__ossl_end(len == 0 || EVP_DigestUpdate(h->ctx, data, len), "hash", err);
+    return pqe__ossl_end_plain(len == 0 || EVP_DigestUpdate(h->ctx, data, len), "hash", err);
 }
 
 pqe_status
@@ -68,8 +68,8 @@ pqe__hash_final(pqe__hash *h, uint8_t out[32], pqe_error *err)
     pqe_status status;
 
     pqe__ossl_begin();
-    status = pqe__ossl_end(EVP_DigestFinal_ex(h->ctx, out, NULL) && EVP_DigestInit_ex2(h->ctx, h->md, NULL),
-                           "finish a hash", err);
+    status = pqe__ossl_end_plain(EVP_DigestFinal_ex(h->ctx, out, NULL) && EVP_DigestInit_ex2(h->ctx, h->md, NULL),
+                                 "finish a hash", err);
     if (status != PQE_OK)
         pqe__wipe(out, 32);
     return status;
@@ -86,16 +86,29 @@ pqe__hash_free(pqe__hash **h)
 }
 
 pqe_status
-pqe__hash_once(pqe__hash_id id, const void *data, size_t len, uint8_t out[32], pqe_error *err)
+pqe__hash_two(pqe__hash_id id, const void *data, size_t len, const void *more, size_t more_len, uint8_t out[32],
+              pqe_error *err)
 {
     const EVP_MD *md = NULL;
+    EVP_MD_CTX *ctx;
     pqe_status status = find_hash(id, &md, err);
+    bool ok;
 
     if (status != PQE_OK)
         return status;
     pqe__ossl_begin();
-    status = pqe__ossl_end(EVP_Digest(data, len, out, NULL, md, NULL), "hash", err);
+    ctx = EVP_MD_CTX_new();
+    ok = ctx != NULL && EVP_DigestInit_ex2(ctx, md, NULL) && EVP_DigestUpdate(ctx, data, len) &&
+         (more_len == 0 || EVP_DigestUpdate(ctx, more, more_len)) && EVP_DigestFinal_ex(ctx, out, NULL);
+    EVP_MD_CTX_free(ctx);
+    status = pqe__ossl_end_plain(ok, "hash", err);
     if (status != PQE_OK)
         pqe__wipe(out, 32);
     return status;
+}
+
+pqe_status
+pqe__hash_once(pqe__hash_id id, const void *data, size_t len, uint8_t out[32], pqe_error *err)
+{
+    return pqe__hash_two(id, data, len, NULL, 0, out, err);
 }

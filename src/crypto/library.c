@@ -51,6 +51,15 @@ pqe__ossl_end(bool ok, const char *what, pqe_error *err)
     return PQE_OK;
 }
 
+pqe_status
+pqe__ossl_end_plain(bool ok, const char *what, pqe_error *err)
+{
+    if (!ok)
+        return take_errors(ERR_count_to_mark(), what, err);
+    ERR_pop_to_mark();
+    return PQE_OK;
+}
+
 /* An HMAC and two HKDF contexts whose hash is chosen: finding it by name takes as long as using it. */
 static bool
 prepare_contexts(pqe__library *l)

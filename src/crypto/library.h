@@ -40,6 +40,9 @@ void pqe__ossl_begin(void);
  */
 pqe_status pqe__ossl_end(bool ok, const char *what, pqe_error *err);
 
+/** The same for ciphers, hashes and HMAC, whose return values do tell: the queue is looked at only if `ok` is false. */
+pqe_status pqe__ossl_end_plain(bool ok, const char *what, pqe_error *err);
+
 /** Overwrites the stack below the caller, where libcrypto leaves secrets behind (seen: the ML-KEM seed after key
  *  generation, the key that Argon2 gave). Called after each operation on keys that does not run millions of times. */
 void pqe__wipe_stack(void);

@@ -2,6 +2,9 @@
 /* Randomness from libcrypto's generators (SP 800-90A, reseeded after fork), and constant-time comparison. */
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
 
 #include "crypto/library.h"
 #include "util/secmem.h"
@@ -23,10 +26,54 @@ generate(generator fn, void *out, size_t len, pqe_error *err)
     return status;
 }
 
+/* Nonces, salts and ids are short and many, and a call of the generator costs more than its bytes: it gives some in
+   advance. In a forked child this memory is zero: nothing is left and nobody is busy, and the child draws its own. */
+#define STOCK 1536u
+#define SHORT 64u
+
+static struct stock {
+    atomic_bool busy;
+    size_t left;
+    uint8_t bytes[STOCK];
+} * stock; /* NULL: not to be had, nothing is kept */
+static pthread_once_t stock_once = PTHREAD_ONCE_INIT;
+
+static void
+map_stock(void)
+{
+    stock = pqe__map_wiped_on_fork(sizeof *stock);
+}
+
+static pqe_status
+take_from_stock(uint8_t *out, size_t len, pqe_error *err)
+{
+    pqe_status status;
+
+    if (stock->left < len) {
+        stock->left = 0;
+        if ((status = generate(RAND_bytes_ex, stock->bytes, STOCK, err)) != PQE_OK)
+            return status;
+        stock->left = STOCK;
+    }
+    stock->left -= len;
+    memcpy(out, stock->bytes + stock->left, len);
+    pqe__wipe(stock->bytes + stock->left, len); /* nobody gets them again */
+    return PQE_OK;
+}
+
 pqe_status
 pqe__random(void *out, size_t len, pqe_error *err)
 {
-    return generate(RAND_bytes_ex, out, len, err);
+    pqe_status status;
+
+    pthread_once(&stock_once, map_stock);
+    if (len == 0 || len > SHORT || stock == NULL || atomic_exchange(&stock->busy, true))
+        return generate(RAND_bytes_ex, out, len, err);
+    status = take_from_stock(out, len, err);
+    atomic_store(&stock->busy, false);
+    if (status != PQE_OK)
+        pqe__wipe(out, len);
+    return status;
 }
 
 pqe_status

@@ -77,6 +77,8 @@ struct pqe__store {
     int dir_fd, bodies_fd, pending_fd; /* -1 in memory */
     int lock_fd;                       /* of the index while it is being made, else -1 */
     bool read_only, in_transaction;
+    bool truncate_due; /* something removed is still in the log */
+    bool holding;      /* the head's statement stands on its row, which keeps a reading transaction open */
     bool made_dir, made_index, published; /* what pqe__store_destroy() takes back */
     bool has_note;                        /* that `noted` is being made; create.c */
     uint8_t noted[PQE__ID_SIZE];
@@ -108,11 +110,6 @@ pqe_status pqe__db_any_of_row(pqe__store *store, pqe__stmt which, int64_t rowid,
 /** Copies a blob column of exactly `len` bytes; false if it is something else. */
 bool pqe__db_blob(sqlite3_stmt *stmt, int column, void *out, size_t len);
 pqe_status pqe__db_damaged(pqe_error *err, const char *what);
-
-/* rows.c */
-/** SHA-256 of `prefix`, then `bytes`. */
-pqe_status pqe__digest_after(const uint8_t *prefix, size_t prefix_len, const void *bytes, size_t len,
-                             uint8_t digest[PQE__DIGEST_SIZE], pqe_error *err);
 
 /* store.c */
 #define PQE__INDEX "index.db"

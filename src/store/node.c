@@ -56,12 +56,9 @@ node_decode(const uint8_t *bytes, size_t len, pqe__node *out)
 pqe_status
 pqe__node_digest(uint32_t level, const uint8_t *bytes, size_t len, uint8_t out[PQE__DIGEST_SIZE], pqe_error *err)
 {
-    uint8_t buf[2 + PQE__NODE_MAX];
+    const uint8_t first[2] = {DIGEST_NODE, (uint8_t)level};
 
-    buf[0] = DIGEST_NODE;
-    buf[1] = (uint8_t)level;
-    memcpy(buf + 2, bytes, len);
-    return pqe__hash_once(PQE__SHA256, buf, 2 + len, out, err);
+    return pqe__hash_two(PQE__SHA256, first, sizeof first, bytes, len, out, err);
 }
 
 void

@@ -10,23 +10,6 @@
 enum { DIGEST_ARTIFACT = 0x10, DIGEST_SECRET = 0x11 }; /* first byte: keeps row digests apart from tree digests */
 
 pqe_status
-pqe__digest_after(const uint8_t *prefix, size_t prefix_len, const void *bytes, size_t len,
-                  uint8_t digest[PQE__DIGEST_SIZE], pqe_error *err)
-{
-    pqe__hash *hash = NULL;
-    pqe_status status = pqe__hash_new(PQE__SHA256, &hash, err);
-
-    if (status == PQE_OK)
-        status = pqe__hash_update(hash, prefix, prefix_len, err);
-    if (status == PQE_OK)
-        status = pqe__hash_update(hash, bytes, len, err);
-    if (status == PQE_OK)
-        status = pqe__hash_final(hash, digest, err);
-    pqe__hash_free(&hash);
-    return status;
-}
-
-pqe_status
 pqe__row_digest(pqe__row *row, pqe_error *err)
 {
     uint8_t fixed[1 + PQE__ID_SIZE + PQE__WRAPPED_DEK_SIZE + 1 + PQE__ID_SIZE + 4];
@@ -38,7 +21,7 @@ pqe__row_digest(pqe__row *row, pqe_error *err)
     pqe__put_u8(&c, row->is_inline ? 0 : 1);
     pqe__put_bytes(&c, row->file, PQE__ID_SIZE);
     pqe__put_u32(&c, (uint32_t)row->record_len);
-    return pqe__digest_after(fixed, c.pos, row->record, row->record_len, row->digest, err);
+    return pqe__hash_two(PQE__SHA256, fixed, c.pos, row->record, row->record_len, row->digest, err);
 }
 
 pqe_status

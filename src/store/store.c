@@ -251,6 +251,34 @@ run_plain(pqe__store *store, pqe__stmt which, const char *what, pqe_error *err)
     return status;
 }
 
+/* SQLite keeps one state of the database for as long as a statement stands on a row of it. So reading needs no BEGIN and
+   no ROLLBACK, which take as long as a look-up: the head, which every transaction begins with, is left standing. */
+static pqe_status
+begin_reading(pqe__store *store, pqe_error *err)
+{
+    pqe_status status;
+    sqlite3_stmt *stmt = pqe__db_stmt(store, STMT_HEAD_GET, &status, err);
+    int rc;
+
+    if (stmt == NULL)
+        return status;
+    rc = sqlite3_step(stmt);
+    store->holding = rc == SQLITE_ROW;
+    if (!store->holding)
+        sqlite3_reset(stmt);
+    if (rc == SQLITE_DONE) /* none yet */
+        return run_plain(store, STMT_BEGIN_READ, "cannot start a transaction", err);
+    return rc == SQLITE_ROW ? PQE_OK : pqe__db_fail(store, rc, "cannot read the head", err);
+}
+
+static void
+end_reading(pqe__store *store)
+{
+    if (store->holding)
+        sqlite3_reset(store->stmts[STMT_HEAD_GET]);
+    store->holding = false;
+}
+
 pqe_status
 pqe__store_begin(pqe__store *store, bool write, pqe_error *err)
 {
@@ -262,7 +290,7 @@ pqe__store_begin(pqe__store *store, bool write, pqe_error *err)
     if (pqe__db_stmt(store, STMT_ROLLBACK, &status, err) == NULL)
         return status;
     store->version = 0;
-    status = run_plain(store, write ? STMT_BEGIN_WRITE : STMT_BEGIN_READ, "cannot start a transaction", err);
+    status = write ? run_plain(store, STMT_BEGIN_WRITE, "cannot start a transaction", err) : begin_reading(store, err);
     store->in_transaction = true;
     if (status != PQE_OK)
         pqe__store_rollback(store); /* SQLite may have got half-way */
@@ -283,18 +311,25 @@ pqe__store_begin_within(pqe__store *store, bool write, uint32_t wait_ms, pqe_err
 pqe_status
 pqe__store_commit(pqe__store *store, pqe_error *err)
 {
-    pqe_status status = run_plain(store, STMT_COMMIT, "cannot commit", err);
+    pqe_status status = PQE_OK;
 
+    if (store->holding)
+        end_reading(store);
+    else
+        status = run_plain(store, STMT_COMMIT, "cannot commit", err);
     if (status == PQE_OK)
         store->in_transaction = false;
     else
         pqe__store_rollback(store);
+    if (status == PQE_OK && store->truncate_due)
+        pqe__store_checkpoint(store);
     return status;
 }
 
 void
 pqe__store_rollback(pqe__store *store)
 {
+    end_reading(store);
     if (store->in_transaction && sqlite3_get_autocommit(store->db) == 0)
         run_plain(store, STMT_ROLLBACK, "cannot roll back", NULL);
     store->in_transaction = false;
@@ -306,7 +341,9 @@ pqe__store_checkpoint(pqe__store *store)
     if (store->read_only || store->dir_fd < 0)
         return;
     sqlite3_busy_timeout(store->db, 0);
-    sqlite3_wal_checkpoint_v2(store->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    /* An older reader delays it: then it is tried again after every commit, and closing the vault does it at last. */
+    store->truncate_due =
+        sqlite3_wal_checkpoint_v2(store->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) != SQLITE_OK;
     sqlite3_busy_timeout(store->db, (int)store->busy_ms);
 }
 
@@ -315,14 +352,15 @@ pqe__store_checkpoint(pqe__store *store)
 pqe_status
 pqe__store_get_head(pqe__store *store, uint8_t *buf, size_t *len, uint8_t tag[PQE__HEAD_TAG_SIZE], pqe_error *err)
 {
-    pqe_status status;
-    sqlite3_stmt *stmt = pqe__db_stmt(store, STMT_HEAD_GET, &status, err);
+    pqe_status status = PQE_OK;
+    sqlite3_stmt *stmt =
+        store->holding ? store->stmts[STMT_HEAD_GET] : pqe__db_stmt(store, STMT_HEAD_GET, &status, err);
     int rc;
 
     *len = 0;
     if (stmt == NULL)
         return status;
-    if ((rc = sqlite3_step(stmt)) != SQLITE_ROW) {
+    if ((rc = store->holding ? SQLITE_ROW : sqlite3_step(stmt)) != SQLITE_ROW) {
         status = rc == SQLITE_DONE ? pqe__db_damaged(err, "it has no head")
                                    : pqe__db_fail(store, rc, "cannot read the head", err);
     } else {
@@ -336,7 +374,8 @@ pqe__store_get_head(pqe__store *store, uint8_t *buf, size_t *len, uint8_t tag[PQ
     /* The first read of a transaction: from here on it sees one state. SQLite counts them, whoever makes them. */
     if (sqlite3_file_control(store->db, "main", SQLITE_FCNTL_DATA_VERSION, &store->version) != SQLITE_OK)
         store->version = 0;
-    sqlite3_reset(stmt);
+    if (!store->holding)
+        sqlite3_reset(stmt);
     return status;
 }
 

@@ -84,26 +84,32 @@ pqe__wipe_registers(void)
 }
 #endif
 
-/* The process's id, in a page that the kernel empties in every forked child, however that was made. NULL: not to be had. */
+void *
+pqe__map_wiped_on_fork(size_t size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (p == MAP_FAILED)
+        return NULL;
+    if (madvise(p, size, MADV_WIPEONFORK) == 0)
+        return p;
+    munmap(p, size);
+    return NULL;
+}
+
+/* The process's id, in such a page. NULL: not to be had. */
 static _Atomic pid_t *known_pid;
 static pthread_once_t known_pid_once = PTHREAD_ONCE_INIT;
 
 static void
 map_known_pid(void)
 {
-    void *p = mmap(NULL, sizeof *known_pid, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (p == MAP_FAILED)
-        return;
-    if (madvise(p, sizeof *known_pid, MADV_WIPEONFORK) == 0)
-        known_pid = p;
-    else
-        munmap(p, sizeof *known_pid);
+    known_pid = pqe__map_wiped_on_fork(sizeof *known_pid);
 }
 
 /* Asked several times in every call, and a system call each time would be felt. */
-static pid_t
-process_id(void)
+pid_t
+pqe__owner(void)
 {
     pid_t pid;
 
@@ -121,7 +127,7 @@ process_id(void)
 bool
 pqe__owner_is_here(pid_t owner)
 {
-    return owner == process_id();
+    return owner == pqe__owner();
 }
 
 static void
@@ -225,8 +231,12 @@ take_slots(region *r, size_t want)
     size_t run = 0;
 
     for (size_t i = 0; i < r->slots; i++) {
-        run = r->runs[i] == 0 ? run + 1 : 0;
-        if (run < want)
+        if (r->runs[i] != 0) { /* the start of an allocation: those inside it are never looked at */
+            i += r->runs[i] - 1u;
+            run = 0;
+            continue;
+        }
+        if (++run < want)
             continue;
         size_t start = i + 1 - want;
         for (size_t k = start; k <= i; k++)

@@ -30,8 +30,13 @@ void pqe__wipe(void *p, size_t size);
  *  plaintext there, where a dump of the process finds them until the thread happens to use the registers again. */
 void pqe__wipe_registers(void);
 
+/** This process, for who is asked later whether it is still the same. No system call but the first. */
+pid_t pqe__owner(void);
 /** True in the process that recorded `owner`. */
 bool pqe__owner_is_here(pid_t owner);
+
+/** Zeroed pages that are zero again in every forked child, however that was made; NULL if there are none to be had. */
+void *pqe__map_wiped_on_fork(size_t size);
 
 /** How regions are made; for tests and `doctor`. */
 typedef enum { PQE__SECMEM_AUTO, PQE__SECMEM_FALLBACK } pqe__secmem_mode;

@@ -5,6 +5,7 @@
  * so that every node of the tree is proved and written once a window instead of once an artifact.
  */
 #include "vault/stage.h"
+#include "vault/writer.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,7 +16,7 @@
 #include "util/fsio.h"
 #include "util/grow.h"
 
-#define WINDOW ((size_t)4096)
+#define WINDOW ((size_t)16384)
 
 /* A replaced artifact's body, which goes after the commit. */
 typedef struct retired_file {
@@ -220,7 +221,7 @@ pqe_batch_put(pqe_batch *batch, const pqe_put_opts *opts, const void *content, s
         return status;
     status = pqe_writer_open(batch->handle.vault, opts, &w, err);
     if (status == PQE_OK)
-        status = pqe_writer_write(w, content, len, err);
+        status = pqe__writer_whole(w, content, len, err);
     if (status == PQE_OK)
         return pqe_batch_add(batch, &w, err);
     pqe_writer_abort(&w);
@@ -245,6 +246,7 @@ typedef struct window {
     pqe__tree_change *gone;        /* id entries of what was replaced */
     uint8_t (*keys)[PQE__ID_SIZE]; /* the session secrets it was wrapped under */
     size_t gone_count, replaced;
+    pqe__stage_place first; /* its rows, as they were kept */
 } window;
 
 static void
@@ -309,6 +311,7 @@ window_fill(window *w, pqe__txn *txn, pqe_batch *b, pqe_error *err)
     bool more = true;
     pqe_status status = PQE_OK;
 
+    w->first = pqe__stage_tell(&b->stage);
     for (w->count = w->change_count = 0; w->count < WINDOW && status == PQE_OK;) {
         status = pqe__stage_next(&b->stage, b->key_id, &s, &more, err);
         if (status != PQE_OK || !more)
@@ -434,20 +437,24 @@ window_retire(window *w, pqe__txn *txn, pqe_batch *b, pqe_error *err)
 }
 
 /* An entry of the audit log for each artifact, in the order in which they were added. What is kept of a batch is sealed, so
-   the names come from the rows. */
+   the names come from the records, opened once more. */
 static pqe_status
-window_log(const window *w, pqe__txn *txn, pqe_error *err)
+window_log(const window *w, pqe__txn *txn, pqe_batch *b, pqe_error *err)
 {
+    bool more = true;
     pqe_status status = PQE_OK;
 
+    pqe__stage_return(&b->stage, w->first);
     for (size_t i = 0; i < w->count && status == PQE_OK; i++) {
-        const pqe__tree_change *c = &w->changes[w->items[i].change];
-        pqe__found f;
-        if ((status = pqe__txn_breathe(txn, i, err)) != PQE_OK || w->items[i].dropped)
+        pqe__staged s;
+        pqe__found f = {0};
+        if ((status = pqe__txn_breathe(txn, i, err)) != PQE_OK ||
+            (status = pqe__stage_next(&b->stage, b->key_id, &s, &more, err)) != PQE_OK || w->items[i].dropped)
             continue;
-        if ((status = pqe__find_entry(txn, &c->entry, false, &f, err)) != PQE_OK)
-            break;
-        status = pqe__log_put(txn, &f.record, c->existed, err);
+        f.row = s.row;
+        status = pqe__record_open(txn->vault->session->keys, &f, err);
+        if (status == PQE_OK)
+            status = pqe__log_put(txn, &f.record, w->changes[w->items[i].change].existed, err);
         pqe__found_free(&f);
     }
     return status;
@@ -493,7 +500,7 @@ enter_window(window *w, pqe__txn *txn, pqe_batch *b, pqe_error *err)
     if (status == PQE_OK && w->count > 0)
         status = window_retire(w, txn, b, err);
     if (status == PQE_OK && w->count > 0)
-        status = window_log(w, txn, err);
+        status = window_log(w, txn, b, err);
     return status;
 }
 

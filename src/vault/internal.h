@@ -293,6 +293,8 @@ typedef struct pqe__found {
 } pqe__found;
 
 void pqe__found_free(pqe__found *found);
+/** Opens the record of found->row. On failure the caller frees `found` all the same. */
+pqe_status pqe__record_open(const pqe__keys *keys, pqe__found *found, pqe_error *err);
 /** PQE_E_NOT_FOUND only after the index proved it. */
 pqe_status pqe__find(pqe__txn *txn, const char *name_or_id, bool with_body, pqe__found *out, pqe_error *err);
 /** "urn:pqc-enclave-art:" and 32 hexadecimal digits. */

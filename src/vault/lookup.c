@@ -46,8 +46,8 @@ pqe__found_free(pqe__found *found)
     memset(found, 0, sizeof *found);
 }
 
-static pqe_status
-open_record(const pqe__keys *keys, pqe__found *f, pqe_error *err)
+pqe_status
+pqe__record_open(const pqe__keys *keys, pqe__found *f, pqe_error *err)
 {
     uint8_t aad[PQE__LABEL_MAX];
     size_t aad_len = pqe__labelled(aad, "pqc-enclave record v1", keys->vault_id, f->row.key_id);
@@ -83,8 +83,9 @@ check_tag(const pqe__keys *keys, const pqe__entry *entry, const pqe__record *r, 
     return status;
 }
 
-pqe_status
-pqe__find_entry(pqe__txn *txn, const pqe__entry *entry, bool with_body, pqe__found *out, pqe_error *err)
+/* What an entry stands for, as read from its row. */
+static pqe_status
+open_entry(pqe__txn *txn, const pqe__entry *entry, bool with_body, pqe__found *out, pqe_error *err)
 {
     const pqe__keys *keys = txn->vault->session->keys;
     pqe_status status;
@@ -96,10 +97,18 @@ pqe__find_entry(pqe__txn *txn, const pqe__entry *entry, bool with_body, pqe__fou
     if (status == PQE_OK && memcmp(out->row.digest, entry->digest, PQE__DIGEST_SIZE) != 0)
         status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "a row was altered, swapped or put back");
     if (status == PQE_OK)
-        status = open_record(keys, out, err);
-    if (status == PQE_OK)
-        status = check_tag(keys, entry, &out->record, err);
+        status = pqe__record_open(keys, out, err);
     if (status != PQE_OK)
+        pqe__found_free(out);
+    return status;
+}
+
+pqe_status
+pqe__find_entry(pqe__txn *txn, const pqe__entry *entry, bool with_body, pqe__found *out, pqe_error *err)
+{
+    pqe_status status = open_entry(txn, entry, with_body, out, err);
+
+    if (status == PQE_OK && (status = check_tag(txn->vault->session->keys, entry, &out->record, err)) != PQE_OK)
         pqe__found_free(out);
     return status;
 }
@@ -152,9 +161,18 @@ pqe__find(pqe__txn *txn, const char *name_or_id, bool with_body, pqe__found *out
 {
     pqe__entry entry;
     pqe_status status = prove_entry(txn, name_or_id, &entry, err);
+    size_t len = strlen(name_or_id);
 
     memset(out, 0, sizeof *out);
-    return status == PQE_OK ? pqe__find_entry(txn, &entry, with_body, out, err) : status;
+    if (status == PQE_OK)
+        status = open_entry(txn, &entry, with_body, out, err);
+    /* The tag that led to the entry was made of the name asked for: a row that gives the same name gives the same tag. */
+    if (status != PQE_OK || (entry.kind == PQE__ENTRY_NAME && out->record.name.len == len &&
+                             memcmp(out->record.name.data, name_or_id, len) == 0))
+        return status;
+    if ((status = check_tag(txn->vault->session->keys, &entry, &out->record, err)) != PQE_OK)
+        pqe__found_free(out);
+    return status;
 }
 
 static bool

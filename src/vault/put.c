@@ -184,7 +184,11 @@ finish_body(pqe_writer *w, pqe_error *err)
 
     if (status != PQE_OK)
         return status;
-    status = pqe__body_writer_finish(w->body, err);
+    if (w->last_len != 0)
+        status = pqe__content_hash_update(&w->hash, w->last, w->last_len, err);
+    if (status == PQE_OK)
+        status = pqe__body_writer_finish_with(w->body, w->last, w->last_len, err);
+    w->record.size_bytes += w->last_len;
     if (status == PQE_OK)
         status = w->commitment != NULL ? pqe__commitment_final(w->commitment, w->record.content_hash, err)
                                        : pqe__content_hash_final(&w->hash, w->record.content_hash, err);
@@ -394,7 +398,7 @@ pqe_put(pqe_vault *vault, const pqe_put_opts *opts, const void *content, size_t 
         *out = NULL;
     status = pqe_writer_open(vault, opts, &w, err);
     if (status == PQE_OK)
-        status = pqe_writer_write(w, content, len, err);
+        status = pqe__writer_whole(w, content, len, err);
     if (status == PQE_OK)
         return pqe_writer_finish(&w, out, err);
     pqe_writer_abort(&w);

@@ -181,6 +181,9 @@ run(reading *j, pqe__job_fn fn, pqe_error *err)
 
     if (pthread_mutex_init(&j->lock, NULL) != 0)
         return pqe__fail_nomem(err);
+    /* Threads that take pieces in turn look like random access, and the kernel reads little ahead. Advice. */
+    if (j->reader->fd >= 0)
+        posix_fadvise(j->reader->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     pqe__pool_run(fn, j, pieces < threads ? (unsigned)pieces : threads);
     pthread_mutex_destroy(&j->lock);
     if (j->status != PQE_OK)

@@ -113,6 +113,27 @@ pqe__stage_rewind(pqe__stage *stage, pqe_error *err)
     return status;
 }
 
+pqe__stage_place
+pqe__stage_tell(const pqe__stage *stage)
+{
+    uint64_t read = stage->spilled ? stage->spill_at - stage->used : 0; /* the buffer's first byte */
+
+    return (pqe__stage_place){read + stage->at};
+}
+
+void
+pqe__stage_return(pqe__stage *stage, pqe__stage_place place)
+{
+    uint64_t first = stage->spilled ? stage->spill_at - stage->used : 0;
+
+    if (place.at >= first && place.at - first <= stage->used) {
+        stage->at = (size_t)(place.at - first);
+    } else {
+        stage->at = stage->used = 0; /* it is read again */
+        stage->spill_at = place.at;
+    }
+}
+
 /* Has at least `need` unread bytes in the buffer, if the file has them. */
 static pqe_status
 refill(pqe__stage *s, size_t need, pqe_error *err)

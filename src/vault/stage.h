@@ -34,6 +34,12 @@ pqe_status pqe__stage_rewind(pqe__stage *stage, pqe_error *err);
 /** *more false: there are no more. */
 pqe_status pqe__stage_next(pqe__stage *stage, const uint8_t key_id[PQE__ID_SIZE], pqe__staged *out, bool *more,
                            pqe_error *err);
+/** Where the next row is read, to go back to it. */
+typedef struct pqe__stage_place {
+    uint64_t at;
+} pqe__stage_place;
+pqe__stage_place pqe__stage_tell(const pqe__stage *stage);
+void pqe__stage_return(pqe__stage *stage, pqe__stage_place place);
 void pqe__stage_free(pqe__stage *stage);
 
 #endif

@@ -10,6 +10,7 @@
 #include "vault/writer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -384,6 +385,8 @@ run(sealing *j, pqe_error *err)
         return pqe__fail_nomem(err);
     pthread_mutex_init(&j->lock, NULL);
     pthread_cond_init(&j->moved, NULL);
+    if (j->from.data == NULL) /* threads in turn look like random access; advice */
+        posix_fadvise(j->from.fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     pqe__pool_run(seal, j, threads_for(j));
     pthread_cond_destroy(&j->moved);
     pthread_mutex_destroy(&j->lock);
@@ -492,6 +495,20 @@ pqe_writer_write(pqe_writer *writer, const void *data, size_t len, pqe_error *er
         status = feed(writer, (const uint8_t *)data + n, len - n, err);
     writer->failed = status != PQE_OK;
     return status;
+}
+
+pqe_status
+pqe__writer_whole(pqe_writer *w, const void *content, size_t len, pqe_error *err)
+{
+    pqe_status status;
+
+    if (len >= PQE__BODY_CHUNK || len == 0)
+        return pqe_writer_write(w, content, len, err);
+    if ((status = check_writer(w, content != NULL, err)) != PQE_OK)
+        return status;
+    w->last = content;
+    w->last_len = len;
+    return PQE_OK;
 }
 
 /* Up to `len` bytes, less only at the file's end, by one thread. */

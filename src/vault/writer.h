@@ -16,7 +16,10 @@ struct pqe_writer {
     pqe__body_writer *body;
     pqe__content_hash hash;
     pqe__commitment *commitment; /* deferred only */
-    uint8_t *inline_body;        /* ciphertext, until it outgrows the index */
+    const uint8_t
+        *last; /* the caller's, for the length of one call: all of a small content, hashed and sealed at the end */
+    size_t last_len;
+    uint8_t *inline_body; /* ciphertext, until it outgrows the index */
     size_t inline_len, inline_capacity;
     pqe__body_file file;
     bool has_file, failed;
@@ -24,6 +27,8 @@ struct pqe_writer {
 
 /** Enters the session if it is still the writer's. */
 pqe_status pqe__writer_enter(pqe_writer *w, pqe_error *err);
+/** The whole content, before the writer is finished in the same call. */
+pqe_status pqe__writer_whole(pqe_writer *w, const void *content, size_t len, pqe_error *err);
 /** The sink of the body writer. */
 pqe_status pqe__writer_take(void *writer, const uint8_t *data, size_t len, pqe_error *err);
 

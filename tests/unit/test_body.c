@@ -11,6 +11,40 @@
 
 static const size_t sizes[] = {0, 1, 16383, 16384, 16385, 32768, MIB - 1, MIB, MIB + 1, 5 * MIB};
 
+/* Guards: what is left of a chunk and what is given last become one body, the same as if all had been written. */
+static void
+finishing_with_the_rest(void **state)
+{
+    static const size_t before[] = {0, 5, 16384, 20000}, last[] = {0, 1, 1000, 16383, 16384, 40000};
+    const uint8_t salt[PQE__BODY_SALT_SIZE] = {7};
+    uint8_t *plain = calloc(1, 60000);
+
+    (void)state;
+    assert_non_null(plain);
+    for (size_t i = 0; i < 60000; i++)
+        plain[i] = (uint8_t)next_random();
+    for (size_t i = 0; i < 4 * 6; i++) {
+        size_t first = before[i / 6], rest = last[i % 6];
+        memory m[2] = {{0}};
+        for (size_t way = 0; way < 2; way++) {
+            pqe__body_writer *w;
+            assert_int_equal(pqe__body_writer_new(dek, id, salt, memory_sink, &m[way], &w, NULL), PQE_OK);
+            assert_int_equal(pqe__body_writer_write(w, plain, way == 0 ? first : first + rest, NULL), PQE_OK);
+            if (way == 0)
+                assert_int_equal(pqe__body_writer_finish_with(w, plain + first, rest, NULL), PQE_OK);
+            else
+                assert_int_equal(pqe__body_writer_finish(w, NULL), PQE_OK);
+            assert_int_equal(pqe__body_writer_finish_with(w, plain, 1, NULL), PQE_E_STATE);
+            pqe__body_writer_free(&w);
+        }
+        assert_int_equal(m[0].len, m[1].len);
+        assert_memory_equal(m[0].data, m[1].data, m[0].len);
+        free(m[0].data);
+        free(m[1].data);
+    }
+    free(plain);
+}
+
 /* ---- layout ---- */
 
 /* Guards: overflow and limit checks of both size functions; they are exact inverses. */
@@ -463,13 +497,21 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(layout_sizes),       cmocka_unit_test(nonce_counts_in_its_last_bytes),
-        cmocka_unit_test(round_trips),        cmocka_unit_test(one_byte_at_a_time),
-        cmocka_unit_test(random_access),      cmocka_unit_test(salts_differ),
-        cmocka_unit_test(eight_threads),      cmocka_unit_test(failing_sink),
-        cmocka_unit_test(failing_source),     cmocka_unit_test(chunk_limit),
-        cmocka_unit_test(calls_out_of_order), cmocka_unit_test(forked_child),
-        cmocka_unit_test(wiped_when_freed),   cmocka_unit_test(writer_memory),
+        cmocka_unit_test(finishing_with_the_rest),
+        cmocka_unit_test(layout_sizes),
+        cmocka_unit_test(nonce_counts_in_its_last_bytes),
+        cmocka_unit_test(round_trips),
+        cmocka_unit_test(one_byte_at_a_time),
+        cmocka_unit_test(random_access),
+        cmocka_unit_test(salts_differ),
+        cmocka_unit_test(eight_threads),
+        cmocka_unit_test(failing_sink),
+        cmocka_unit_test(failing_source),
+        cmocka_unit_test(chunk_limit),
+        cmocka_unit_test(calls_out_of_order),
+        cmocka_unit_test(forked_child),
+        cmocka_unit_test(wiped_when_freed),
+        cmocka_unit_test(writer_memory),
         cmocka_unit_test(reader_calls),
     };
 

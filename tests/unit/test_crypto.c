@@ -71,6 +71,29 @@ test_random_fork(void **state)
     }
 }
 
+static int
+compare_ids(const void *a, const void *b)
+{
+    return memcmp(a, b, 16);
+}
+
+/* What is drawn in advance is given out once. */
+static void
+test_random_once(void **state)
+{
+    enum { COUNT = 5000 };
+    uint8_t(*ids)[16] = calloc(COUNT, sizeof *ids);
+
+    (void)state;
+    assert_non_null(ids);
+    for (size_t i = 0; i < COUNT; i++)
+        assert_int_equal(pqe__random(ids[i], 16, NULL), PQE_OK);
+    qsort(ids, COUNT, sizeof *ids, compare_ids);
+    for (size_t i = 1; i < COUNT; i++)
+        assert_memory_not_equal(ids[i - 1], ids[i], 16);
+    free(ids);
+}
+
 static void
 test_equal(void **state)
 {
@@ -445,21 +468,14 @@ int
 main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random),
-        cmocka_unit_test(test_random_fork),
-        cmocka_unit_test(test_equal),
-        cmocka_unit_test(test_hash_streaming),
-        cmocka_unit_test(test_hash_misuse),
-        cmocka_unit_test(test_hkdf_limits),
-        cmocka_unit_test(test_empty_keys),
-        cmocka_unit_test(test_argon2_misuse),
-        cmocka_unit_test(test_aead_round_trip),
-        cmocka_unit_test(test_aead_alteration),
-        cmocka_unit_test(test_aead_in_place),
-        cmocka_unit_test(test_aead_misuse),
-        cmocka_unit_test(test_box),
-        cmocka_unit_test(test_error_queue),
-        cmocka_unit_test(test_configuration_not_read),
+        cmocka_unit_test(test_random),          cmocka_unit_test(test_random_fork),
+        cmocka_unit_test(test_random_once),     cmocka_unit_test(test_equal),
+        cmocka_unit_test(test_hash_streaming),  cmocka_unit_test(test_hash_misuse),
+        cmocka_unit_test(test_hkdf_limits),     cmocka_unit_test(test_empty_keys),
+        cmocka_unit_test(test_argon2_misuse),   cmocka_unit_test(test_aead_round_trip),
+        cmocka_unit_test(test_aead_alteration), cmocka_unit_test(test_aead_in_place),
+        cmocka_unit_test(test_aead_misuse),     cmocka_unit_test(test_box),
+        cmocka_unit_test(test_error_queue),     cmocka_unit_test(test_configuration_not_read),
     };
 
     if (argc == 3 && strcmp(argv[1], "--probe-configuration") == 0)

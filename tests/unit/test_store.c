@@ -302,6 +302,40 @@ test_checkpoint(void **state)
     scratch_remove(dir);
 }
 
+/* A reader of an older state keeps the log from being cut off; the next commit after it has gone does that. */
+static void
+test_checkpoint_delayed(void **state)
+{
+    char *dir = scratch_make();
+    const char *v = strdup(scratch_path(dir, "v"));
+    pqe__store *a = make_store(v), *b = open_store(v);
+    struct stat st;
+
+    (void)state;
+    begin(a, true);
+    put_number(a, 1);
+    commit(a);
+    begin(b, false);
+    assert_int_equal(get_number(b), 1);
+    begin(a, true);
+    put_number(a, 2);
+    commit(a);
+    pqe__store_checkpoint(a);
+    assert_int_equal(stat(scratch_path(v, "index.db-wal"), &st), 0);
+    assert_true(st.st_size > 0);
+    assert_int_equal(get_number(b), 1);
+    pqe__store_rollback(b);
+    begin(a, true);
+    put_number(a, 3);
+    commit(a);
+    assert_int_equal(stat(scratch_path(v, "index.db-wal"), &st), 0);
+    assert_int_equal(st.st_size, 0);
+    pqe__store_close(&a);
+    pqe__store_close(&b);
+    free((void *)(uintptr_t)v);
+    scratch_remove(dir);
+}
+
 /* ---- head and items ---- */
 
 static void
@@ -540,6 +574,7 @@ main(void)
         cmocka_unit_test(test_open),
         cmocka_unit_test(test_transactions),
         cmocka_unit_test(test_checkpoint),
+        cmocka_unit_test(test_checkpoint_delayed),
         cmocka_unit_test(test_head_and_items),
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_row_digest),
