@@ -113,6 +113,11 @@ pqe_status pqe__kem_decapsulate(const pqe__kem_key *key, const uint8_t *ct, size
                                 uint8_t shared[PQE__KEM_SHARED_SIZE], pqe_error *err);
 /** SubjectPublicKeyInfo PEM, RFC 9935; NUL-terminated, *len without it. */
 pqe_status pqe__kem_public_pem(const pqe__kem_key *key, char *buf, size_t capacity, size_t *len, pqe_error *err);
+/** PKCS#8 PEM that holds the seed alone (RFC 9935, section 6); NUL-terminated, *len without it. */
+pqe_status pqe__kem_seed_to_pem(const uint8_t seed[PQE__KEM_SEED_SIZE], char *buf, size_t capacity, size_t *len,
+                                pqe_error *err);
+/** The seed in such a PEM, or in one that holds the expanded key beside it. PQE_E_MALFORMED for anything else. */
+pqe_status pqe__kem_seed_from_pem(const char *pem, size_t len, uint8_t seed[PQE__KEM_SEED_SIZE], pqe_error *err);
 
 /* ---- signatures: pure ML-DSA, FIPS 204 ---- */
 
