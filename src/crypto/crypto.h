@@ -176,4 +176,23 @@ pqe_status pqe__hpke_open(const pqe__hpke_suite *suite, const pqe__kem_key *reci
                           size_t info_len, const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len,
                           uint8_t *out, pqe_error *err);
 
+/** A secret that both sides have: whoever opens knows that the sender has it (RFC 9180, section 9.1.1). At least 32
+ *  bytes of full entropy, and a public name for it. */
+typedef struct pqe__hpke_psk {
+    const uint8_t *key;
+    size_t key_len;
+    const uint8_t *id;
+    size_t id_len;
+} pqe__hpke_psk;
+/** PSK mode; otherwise as above. */
+pqe_status pqe__hpke_seal_psk(const pqe__hpke_suite *suite, const pqe__hpke_psk *psk, const pqe__kem_key *recipient,
+                              const uint8_t *randomness, const uint8_t *info, size_t info_len, const uint8_t *aad,
+                              size_t aad_len, const uint8_t *in, size_t len, uint8_t *out, pqe_error *err);
+pqe_status pqe__hpke_open_psk(const pqe__hpke_suite *suite, const pqe__hpke_psk *psk, const pqe__kem_key *recipient,
+                              const uint8_t *info, size_t info_len, const uint8_t *aad, size_t aad_len,
+                              const uint8_t *in, size_t len, uint8_t *out, pqe_error *err);
+
+/** DeriveKeyPair() of draft-ietf-hpke-pq, section 3: the ML-KEM-768 seed that `ikm` determines. */
+pqe_status pqe__kem_derive_seed(const uint8_t *ikm, size_t ikm_len, uint8_t seed[PQE__KEM_SEED_SIZE], pqe_error *err);
+
 #endif

@@ -17,6 +17,8 @@ typedef enum pqe__stmt {
     STMT_HEAD_PUT,
     STMT_ITEM_GET,
     STMT_ITEM_PUT,
+    STMT_ITEM_DELETE,
+    STMT_ITEM_ALL,
     STMT_ROW_INSERT,
     STMT_ROW_UPDATE,
     STMT_ROW_FETCH,

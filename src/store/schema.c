@@ -39,6 +39,8 @@ static const char *const queries[STMT_COUNT] = {
     [STMT_HEAD_PUT] = "INSERT OR REPLACE INTO head(id, bytes, tag) VALUES(1, ?1, ?2)",
     [STMT_ITEM_GET] = "SELECT bytes FROM device WHERE item = ?1",
     [STMT_ITEM_PUT] = "INSERT OR REPLACE INTO device(item, bytes) VALUES(?1, ?2)",
+    [STMT_ITEM_DELETE] = "DELETE FROM device WHERE item = ?1",
+    [STMT_ITEM_ALL] = "SELECT item, bytes FROM device ORDER BY item",
     [STMT_ROW_INSERT] = "INSERT INTO artifact(key_id, dek, file, record, body) VALUES(?1, ?2, ?3, ?4, ?5)",
     [STMT_ROW_UPDATE] = "UPDATE artifact SET key_id = ?1, dek = ?2, record = ?3 WHERE id = ?4",
     [STMT_ROW_FETCH] = "SELECT key_id, dek, file, record, NULL FROM artifact WHERE id = ?1",

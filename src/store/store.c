@@ -349,20 +349,23 @@ pqe__store_put_head(pqe__store *store, const uint8_t *head, size_t len, const ui
 }
 
 pqe_status
-pqe__store_get_item(pqe__store *store, pqe__device_item item, uint8_t *buf, size_t capacity, size_t *len,
-                    pqe_error *err)
+pqe__store_find_item(pqe__store *store, pqe__device_item item, uint8_t *buf, size_t capacity, size_t *len,
+                     bool *missing, pqe_error *err)
 {
     pqe_status status;
     sqlite3_stmt *stmt = pqe__db_stmt(store, STMT_ITEM_GET, &status, err);
     int rc;
 
     *len = 0;
+    *missing = false;
     if (stmt == NULL)
         return status;
     sqlite3_bind_int(stmt, 1, (int)item);
-    if ((rc = sqlite3_step(stmt)) != SQLITE_ROW) {
-        status = rc == SQLITE_DONE ? pqe__db_damaged(err, "a device item is missing")
-                                   : pqe__db_fail(store, rc, "cannot read a device item", err);
+    rc = sqlite3_step(stmt);
+    if (rc == SQLITE_DONE) {
+        *missing = true;
+    } else if (rc != SQLITE_ROW) {
+        status = pqe__db_fail(store, rc, "cannot read a device item", err);
     } else {
         size_t size = (size_t)sqlite3_column_bytes(stmt, 0);
         if (size > capacity || !pqe__db_blob(stmt, 0, buf, size))
@@ -372,6 +375,16 @@ pqe__store_get_item(pqe__store *store, pqe__device_item item, uint8_t *buf, size
     }
     sqlite3_reset(stmt);
     return status;
+}
+
+pqe_status
+pqe__store_get_item(pqe__store *store, pqe__device_item item, uint8_t *buf, size_t capacity, size_t *len,
+                    pqe_error *err)
+{
+    bool missing;
+    pqe_status status = pqe__store_find_item(store, item, buf, capacity, len, &missing, err);
+
+    return status == PQE_OK && missing ? pqe__db_damaged(err, "a device item is missing") : status;
 }
 
 pqe_status
@@ -388,23 +401,57 @@ pqe__store_put_item(pqe__store *store, pqe__device_item item, const uint8_t *dat
 }
 
 pqe_status
+pqe__store_delete_item(pqe__store *store, pqe__device_item item, pqe_error *err)
+{
+    pqe_status status;
+    sqlite3_stmt *stmt = pqe__db_stmt(store, STMT_ITEM_DELETE, &status, err);
+
+    if (stmt == NULL)
+        return status;
+    sqlite3_bind_int(stmt, 1, (int)item);
+    return pqe__db_run(store, stmt, "cannot remove a device item", err);
+}
+
+/* One row of STMT_ITEM_ALL. The first items must all be there: `last` is the item before. */
+static pqe_status
+hash_item(sqlite3_stmt *stmt, pqe__hash *hash, int64_t *last, pqe_error *err)
+{
+    uint8_t bytes[8 + PQE__ITEM_MAX];
+    int64_t item = sqlite3_column_int64(stmt, 0);
+    size_t len = (size_t)sqlite3_column_bytes(stmt, 1);
+    pqe__wcur c = pqe__wcur_init(bytes, 8);
+
+    if (item < 1 || item > PQE__ITEM_LAST || (*last < PQE__DEVICE_ITEMS && item != *last + 1))
+        return pqe__db_damaged(err, "a device item is missing or unknown");
+    if (len > PQE__ITEM_MAX || !pqe__db_blob(stmt, 1, bytes + 8, len))
+        return pqe__db_damaged(err, "a device item is malformed");
+    *last = item;
+    pqe__put_u32(&c, (uint32_t)item);
+    pqe__put_u32(&c, (uint32_t)len);
+    return pqe__hash_update(hash, bytes, 8 + len, err);
+}
+
+pqe_status
 pqe__store_device_digest(pqe__store *store, uint8_t out[PQE__DIGEST_SIZE], pqe_error *err)
 {
     pqe__hash *hash = NULL;
-    uint8_t item[8 + PQE__ITEM_MAX];
-    pqe_status status = pqe__hash_new(PQE__SHA256, &hash, err);
+    int64_t last = 0;
+    pqe_status status;
+    sqlite3_stmt *stmt = pqe__db_stmt(store, STMT_ITEM_ALL, &status, err);
+    int rc = SQLITE_DONE;
 
-    for (int i = 1; i <= PQE__DEVICE_ITEMS && status == PQE_OK; i++) {
-        pqe__wcur c = pqe__wcur_init(item, 8);
-        size_t len = 0;
-        status = pqe__store_get_item(store, (pqe__device_item)i, item + 8, PQE__ITEM_MAX, &len, err);
-        pqe__put_u32(&c, (uint32_t)i);
-        pqe__put_u32(&c, (uint32_t)len);
-        if (status == PQE_OK)
-            status = pqe__hash_update(hash, item, 8 + len, err);
-    }
+    if (stmt == NULL)
+        return status;
+    status = pqe__hash_new(PQE__SHA256, &hash, err);
+    while (status == PQE_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW)
+        status = hash_item(stmt, hash, &last, err);
+    if (status == PQE_OK && rc != SQLITE_DONE)
+        status = pqe__db_fail(store, rc, "cannot read a device item", err);
+    if (status == PQE_OK && last < PQE__DEVICE_ITEMS)
+        status = pqe__db_damaged(err, "a device item is missing");
     if (status == PQE_OK)
         status = pqe__hash_final(hash, out, err);
+    sqlite3_reset(stmt);
     pqe__hash_free(&hash);
     return status;
 }

@@ -60,9 +60,11 @@ typedef enum {
     PQE__ITEM_BACKEND_STATE = 2,
     PQE__ITEM_VAULT_KEY = 3,
     PQE__ITEM_GRANT_KEY = 4,
-    PQE__ITEM_ROOT_SECRET = 5
+    PQE__ITEM_ROOT_SECRET = 5,
+    PQE__ITEM_RECOVERY = 16 /* and those up to PQE__ITEM_LAST: one for each recovery key */
 } pqe__device_item;
-#define PQE__DEVICE_ITEMS 5
+#define PQE__DEVICE_ITEMS 5 /* that are always there */
+#define PQE__ITEM_LAST (PQE__ITEM_RECOVERY + (int)PQE_RECOVERY_KEYS_MAX - 1)
 
 /** Reads the head into `buf` (PQE__HEAD_MAX bytes). */
 pqe_status pqe__store_get_head(pqe__store *store, uint8_t *buf, size_t *len, uint8_t tag[PQE__HEAD_TAG_SIZE],
@@ -72,9 +74,13 @@ pqe_status pqe__store_put_head(pqe__store *store, const uint8_t *head, size_t le
 #define PQE__ITEM_MAX 4096u
 pqe_status pqe__store_get_item(pqe__store *store, pqe__device_item item, uint8_t *buf, size_t capacity, size_t *len,
                                pqe_error *err);
+/** The same of an item that may be missing: then *missing, PQE_OK and *len 0. */
+pqe_status pqe__store_find_item(pqe__store *store, pqe__device_item item, uint8_t *buf, size_t capacity, size_t *len,
+                                bool *missing, pqe_error *err);
 pqe_status pqe__store_put_item(pqe__store *store, pqe__device_item item, const uint8_t *data, size_t len,
                                pqe_error *err);
-/** SHA-256 over all device items: what the head says of them. */
+pqe_status pqe__store_delete_item(pqe__store *store, pqe__device_item item, pqe_error *err);
+/** SHA-256 over all device items: what the head says of them. PQE_E_TAMPERED if one is there that is not known. */
 pqe_status pqe__store_device_digest(pqe__store *store, uint8_t out[PQE__DIGEST_SIZE], pqe_error *err);
 
 /* ---- artifact rows ---- */
@@ -216,7 +222,8 @@ typedef enum {
     PQE__STATE_POLICY = 1, /* sealed; its digest is in the head */
     PQE__STATE_TAIL = 2,   /* sealed: where the audit chain ends */
     PQE__STATE_USES = 3,   /* sealed; its digest is in the tail */
-    PQE__STATE_REFUSED = 4 /* not sealed: unlocks that failed */
+    PQE__STATE_REFUSED = 4, /* not sealed: unlocks that failed */
+    PQE__STATE_RECOVERY = 5 /* sealed: the recovery keys; its digest is in the head */
 } pqe__state_item;
 
 #define PQE__STATE_MAX (1u << 19) /* bytes of one item */

@@ -54,9 +54,16 @@ typedef struct pqe__keys {
     uint8_t wrap_id[PQE__WRAP_CACHE][PQE__ID_SIZE];
 } pqe__keys;
 
+/** A backend and its key of this vault. */
+typedef struct pqe__home {
+    pqe_backend *backend;
+    void *key;
+} pqe__home;
+
 typedef struct pqe__session {
     uint64_t expires_ns; /* CLOCK_BOOTTIME */
     void *backend_key;
+    uint8_t state_digest[PQE__DIGEST_SIZE]; /* of the backend's state that backend_key was attached with */
     pqe__keys *keys;
     pqe__head_private priv;                           /* changes with the head, under db_lock */
     _Atomic uint8_t hash_default[PQE_KIND_OTHER + 1]; /* of priv, for those who do not hold db_lock */
@@ -99,7 +106,7 @@ struct pqe_vault {
     uint64_t generation;   /* the highest that sessions before this one have seen */
     uint64_t audit_seq;    /* the same of the audit log */
     atomic_uint lockers;   /* calls that are about to end the session */
-    void *stale_key;       /* a backend's key that could not be detached yet because the backend was busy */
+    pqe__home stale;       /* a key that could not be detached yet because its backend was busy; key NULL: none */
     atomic_uint pins;      /* calls that use the backend's key of this or an ended session without key_lock */
     pthread_mutex_t list_lock;
     pqe__handle *handles;
@@ -126,9 +133,10 @@ pqe_status pqe__handle_usable(const pqe__handle *handle, pqe_error *err);
 
 /** Fills the empty store of `vault` and starts a session; takes everything back on failure. */
 pqe_status pqe__vault_create(pqe_vault *vault, const pqe_vault_opts *o, pqe_error *err);
-/** Makes both device key pairs and the origin key, has the backend seal them, seals keys->secret->root to the vault
- *  key, and derives the rest. In a write transaction; vault id, suite, epoch, root and its id are set. */
-pqe_status pqe__device_make(pqe_vault *vault, void *backend_key, pqe__keys *keys, pqe_error *err);
+/** Makes both device key pairs and the origin key, has the backend seal them, seals the vault key to the recovery keys
+ *  (NULL: none), keys->secret->root to the vault key, and derives the rest. In a write transaction; vault id, suite, epoch, root and its id are set. */
+pqe_status pqe__device_make(pqe_vault *vault, const pqe__home *home, const pqe__recovery_list *recovery,
+                            pqe__keys *keys, pqe_error *err);
 
 /* ---- session.c ---- */
 
@@ -144,9 +152,14 @@ void pqe__session_lock(pqe_vault *vault);
  *  0 if never. */
 uint64_t pqe__session_try_expire(pqe_vault *vault);
 /** Keeps the backend's key for a call that waits for a person, while the session may end. Under key_lock. */
-void *pqe__session_pin(pqe_vault *vault);
+pqe__home pqe__session_pin(pqe_vault *vault);
 /** Afterwards, without key_lock. */
 void pqe__session_unpin(pqe_vault *vault);
+/** The vault moved: its backend and the session's key are `home` from now on. Gives back what was there before, for the
+ *  caller to detach; its key is NULL if there was none, or if a call is still using it, whose end detaches it. */
+pqe__home pqe__session_adopt(pqe_vault *vault, const pqe__home *home);
+/** What the session's backend seals with. A session runs. */
+pqe__home pqe__session_home(const pqe_vault *vault);
 /** For closing: ends the session and waits until the backend has dropped its key too. */
 void pqe__session_end(pqe_vault *vault);
 /** Installs a session (consumed) and has the watcher end it. */
@@ -161,8 +174,12 @@ void pqe__keys_free(pqe__keys **keys);
 /** Derives everything below the root secret, which is in keys->secret->root. */
 pqe_status pqe__keys_derive(pqe__keys *keys, pqe_error *err);
 /** Unseals and decapsulates what the store holds, checks head and device items. In a transaction; writes the head's
- *  verified bytes, private part and generation into `session`. */
-pqe_status pqe__session_load(pqe_vault *vault, pqe__session *session, pqe_error *err);
+ *  verified bytes, private part and generation into `session`. With `recovery` (else NULL) by that key instead of the
+ *  backend. */
+pqe_status pqe__session_load(pqe_vault *vault, pqe__session *session, const pqe_recovery_key *recovery,
+                             pqe_error *err);
+/** Remembers what state session->backend_key is attached with. */
+pqe_status pqe__session_note_state(pqe__session *session, const uint8_t *state, size_t len, pqe_error *err);
 /** Reads and verifies the head of the current transaction. *reload: the device keys were changed by another process, and
  *  pqe__session_load() must run (with key_lock held for writing) before anything is believed. */
 pqe_status pqe__session_read_head(pqe_vault *vault, pqe__session *session, pqe__head *head, bool *reload,
@@ -191,6 +208,9 @@ typedef struct pqe__txn {
     bool has_spool;
     pqe__spool spool;   /* taken in, removed when that is durable */
     pqe__pending *took; /* entries from memory that this transaction writes */
+    const pqe__home *home;              /* with the commit the vault moves here; NULL: it stays */
+    pqe__home left;                     /* and this is what it has left: pqe__session_adopt() */
+    const pqe_recovery_key *recovery; /* opens identities in place of the backend */
 } pqe__txn;
 
 /** Takes db_lock, starts a transaction, enters the session and verifies the head. Undone by one of the two below. */
@@ -314,11 +334,17 @@ pqe_status pqe__identity_row_seal(const pqe__keys *keys, const pqe__identity *id
 pqe_status pqe__identity_enter(pqe__txn *txn, const pqe__keys *keys, const pqe__identity *identity, const char *did,
                                const pqe__identity_row *row, bool is_default, pqe_error *err);
 pqe_status pqe__identity_is_default(pqe__txn *txn, const pqe__identity_found *found, bool *is_default, pqe_error *err);
-/** Has the backend seal what is to be kept of a key pair: fills form, sealed (PQE_SEAL_BLOB_MAX bytes) and extra
- *  (PQE__IDENTITY_EXTRA_MAX bytes). */
 #define PQE__IDENTITY_EXTRA_MAX (PQE__SIG_PRIVATE_MAX + PQE__BOX_OVERHEAD)
-pqe_status pqe__identity_seal_key(pqe_vault *vault, const pqe__keys *keys, const pqe_signing_key *key,
-                                  pqe__identity *identity, uint8_t *sealed, uint8_t *extra, pqe_error *err);
+/** Room for what an identity's record points to. */
+typedef struct pqe__identity_room {
+    uint8_t sealed[PQE_SEAL_BLOB_MAX], extra[PQE__IDENTITY_EXTRA_MAX], copies[PQE__IDENTITY_COPIES_MAX];
+    uint8_t public_key[PQE_ML_DSA_PUBLIC_MAX];
+} pqe__identity_room;
+/** Has the backend seal what is to be kept of a key pair, and seals it to the recovery keys (NULL: none): fills form,
+ *  sealed, extra and copies. */
+pqe_status pqe__identity_seal_key(const pqe__home *home, const pqe__keys *keys, const pqe__recovery_list *recovery,
+                                  const pqe_signing_key *key, pqe__identity *identity, pqe__identity_room *room,
+                                  pqe_error *err);
 /** Unseals the key pair under the session's keys. PQE_E_UNAVAILABLE for a native one. */
 pqe_status pqe__identity_open_key(pqe__txn *txn, const pqe__identity_found *found, pqe_signing_key **out,
                                   pqe_error *err);
@@ -346,11 +372,49 @@ pqe_status pqe__identity_conclude(pqe_vault *vault, pqe__txn *txn, pqe_status st
 
 /** All identities, sealed anew for a rotation. Rows are written, entries are not yet. */
 typedef struct pqe__renewed_identities pqe__renewed_identities;
-pqe_status pqe__identities_renew(pqe__txn *txn, const pqe__keys *fresh, pqe__renewed_identities **out, pqe_error *err);
+pqe_status pqe__identities_renew(pqe__txn *txn, const pqe__home *home, const pqe__keys *fresh,
+                                 const pqe__recovery_list *recovery, pqe__renewed_identities **out, pqe_error *err);
+/** Both at once, where the tree is not cleared. */
+pqe_status pqe__identities_reseal(pqe__txn *txn, const pqe__home *home, const pqe__keys *fresh,
+                                  const pqe__recovery_list *recovery, pqe_error *err);
+/** Calls `fn` for each identity whose key is the backend's own; it may remove that identity. */
+typedef pqe_status (*pqe__identity_fn)(pqe__txn *txn, const pqe__identity_found *found, void *user, pqe_error *err);
+pqe_status pqe__identities_native(pqe__txn *txn, pqe__identity_fn fn, void *user, pqe_error *err);
 /** Sets their entries; after the tree was cleared, if it was. */
 pqe_status pqe__identities_enter(pqe__txn *txn, const pqe__keys *fresh, const pqe__renewed_identities *all,
                                  pqe_error *err);
 void pqe__renewed_identities_free(pqe__renewed_identities **all);
+
+/* ---- identity_delete.c ---- */
+
+/** Removes row and entries; another identity becomes the default if this was it. */
+pqe_status pqe__identity_remove(pqe__txn *txn, const pqe__identity_found *found, pqe_error *err);
+
+/* ---- rotate.c ---- */
+
+/** How device keys are replaced. */
+typedef struct pqe__rotation {
+    bool new_root;          /* root and session secrets too */
+    pqe__home home;         /* what the new keys are sealed by */
+    const pqe_blob *state;  /* of a new home; NULL: the vault stays where it is */
+    const pqe__event *event; /* for the log */
+} pqe__rotation;
+
+/** Keys of the next epoch, without device keys yet. */
+pqe_status pqe__rotation_keys(const pqe__keys *old, bool new_root, pqe__keys **out, pqe_error *err);
+/** Writes everything under the new keys, and the head: only the commit is left. */
+pqe_status pqe__rotation_write(pqe__txn *txn, pqe__keys *fresh, const pqe__rotation *rotation, pqe_error *err);
+
+/* ---- move.c ---- */
+
+/** pqe_rotate() with another backend. */
+pqe_status pqe__move(pqe_vault *vault, const pqe_rotate_opts *opts, pqe_error *err);
+/** Begins it: on failure the home's key is taken back. */
+pqe_status pqe__move_begin(pqe_vault *vault, const pqe__home *home, const uint8_t vault_id[PQE__ID_SIZE],
+                           pqe__txn *txn, pqe_error *err);
+/** Ends the transaction of a move: commits where `status` is PQE_OK, and then the vault is on txn->home; otherwise that
+ *  home's key is taken back, unless it is not known whether the vault has moved. */
+pqe_status pqe__move_commit(pqe_vault *vault, pqe__txn *txn, pqe_status status, pqe_error *err);
 
 /* ---- delete.c ---- */
 

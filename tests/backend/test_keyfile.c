@@ -276,7 +276,7 @@ unreadable_is_denied(void **state)
         uint8_t key[PQE__KEY_SIZE];
         if (geteuid() == 0 ? setgid(65534) != 0 || setuid(65534) != 0 : chmod(dir, 0) != 0)
             _exit(1);
-        _exit(pqe__keyfile_read(path, vault_id, key, NULL) == PQE_E_DENIED ? 0 : 2);
+        _exit(pqe__keyfile_read(path, vault_id, key, NULL, NULL) == PQE_E_DENIED ? 0 : 2);
     }
     assert_int_equal(waitpid(child, &result, 0), child);
     assert_int_equal(chmod(dir, 0700), 0);
