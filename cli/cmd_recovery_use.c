@@ -29,6 +29,8 @@ report_failure(cli *c, const pqe_error *error)
     if (error->status == PQE_E_EXISTS)
         return cli_fail(c, error->status, what, c->vault_dir, error->message,
                         "give another place for the new key by --key-file F");
+    if (error->status == PQE_E_DENIED && error->origin == PQE_ORIGIN_API)
+        return cli_fail(c, error->status, what, c->vault_dir, error->message, "give one of the vault's recovery keys");
     return cli_report(c, what, c->vault_dir, error);
 }
 

@@ -123,8 +123,8 @@ move_to(pqe_vault *vault, const pqe__home *home, const uint8_t vault_id[PQE__ID_
         status = pqe__rotation_keys(vault->session->keys, new_root, &fresh, err);
     if (status == PQE_OK)
         status = pqe__rotation_write(&txn, fresh, &r, err);
-    pqe__keys_free(&fresh); /* the next transaction loads them */
     status = pqe__move_commit(vault, &txn, status, err);
+    pqe__keys_free(&fresh); /* the next transaction loads them */
     *left = txn.left;
     return status;
 }

@@ -211,13 +211,13 @@ wait_for(pid_t child)
 /* ---- vaults ---- */
 
 static void
-open_base(const char *base, bool create, vault_pair *out)
+open_base(const char *base, const char *key, bool create, vault_pair *out)
 {
     char config[PATH_MAX + 32];
     pqe_vault_opts o = {.size = sizeof o, .dir = path_in(base, "vault"), .create = create};
 
     *out = (vault_pair){NULL, NULL};
-    snprintf(config, sizeof config, "file:key-file=%s/key", base);
+    snprintf(config, sizeof config, "file:key-file=%s/%s", base, key);
     must(pqe_backend_open(config, NULL, &out->backend, err));
     o.backend = out->backend;
     must(pqe_vault_open(&o, &out->vault, err));
@@ -226,13 +226,17 @@ open_base(const char *base, bool create, vault_pair *out)
 void
 base_create(const char *base, vault_pair *out)
 {
-    open_base(base, true, out);
+    open_base(base, "key", true, out);
 }
 
 void
 base_open(const char *base, vault_pair *out)
 {
-    open_base(base, false, out);
+    open_base(base, "key", false, out);
+    if (pqe_vault_unlock(out->vault, 0, NULL) == PQE_OK)
+        return;
+    base_close(out);
+    open_base(base, "key2", false, out);
     must(pqe_vault_unlock(out->vault, 0, err));
 }
 

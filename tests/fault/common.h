@@ -58,7 +58,7 @@ typedef struct vault_pair {
 } vault_pair;
 
 void base_create(const char *base, vault_pair *out);
-/** Opens and unlocks. */
+/** Opens and unlocks; by the key file <base>/key2 where the vault has moved to that. */
 void base_open(const char *base, vault_pair *out);
 void base_close(vault_pair *pair);
 
