@@ -29,7 +29,8 @@ check_create(cli *c)
     if (name != NULL && (name[0] == '\0' || strlen(name) > PQE_RECOVERY_NAME_MAX || !cli_utf8_valid(name)))
         return cli_usage(c, "--name: 1 to %u bytes of UTF-8", PQE_RECOVERY_NAME_MAX);
     if (file != NULL && cli_is_inside(c->vault_dir, file))
-        return cli_usage(c, "--file: a recovery key inside the vault goes wherever the vault goes; choose another place");
+        return cli_usage(c,
+                         "--file: a recovery key inside the vault goes wherever the vault goes; choose another place");
     return 0;
 }
 

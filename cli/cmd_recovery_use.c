@@ -68,7 +68,8 @@ print_result(cli *c, json_t *lost)
         cli_put_field("opened by", key_file != NULL ? "key file" : c->facts.key_source);
         if (key_file != NULL)
             cli_put_field("key file", key_file);
-        puts("The recovery keys are as they were. If the old key may be in other hands: `" CLI_NAME " rotate --rekey`.");
+        puts("The recovery keys are as they were. If the old key may be in other hands: `" CLI_NAME
+             " rotate --rekey`.");
     }
     if (!c->json)
         print_lost(lost);
@@ -109,8 +110,8 @@ run(cli *c)
     if (code == 0 && pqe_vault_peek(c->vault_dir, &c->facts, &error) != PQE_OK)
         code = cli_report(c, "cannot open vault", c->vault_dir, &error);
     if (code == 0)
-        code = cli_open_new_backend(c, backend != NULL ? backend : "file", cli_option_value(c, "key-file"),
-                                    by_passphrase);
+        code =
+            cli_open_new_backend(c, backend != NULL ? backend : "file", cli_option_value(c, "key-file"), by_passphrase);
     if (code == 0)
         code = cli_recovery_read(c, &key);
     if (code != 0)

@@ -25,7 +25,8 @@ find_backend(const char *name, pqe_backend_info *out)
 static int
 check_key_place(cli *c, const char *key_file)
 {
-    char *path = key_file != NULL ? strdup(key_file) : cli_key_file(c, "0"); /* one directory, whatever the vault's id */
+    char *path =
+        key_file != NULL ? strdup(key_file) : cli_key_file(c, "0"); /* one directory, whatever the vault's id */
     bool inside = path != NULL && cli_is_inside(c->vault_dir, path);
 
     free(path);

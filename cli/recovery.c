@@ -241,8 +241,8 @@ cli_recovery_show(cli *c, const pqe_recovery_key *key)
     int code = get_words(c, key, &words);
 
     if (code == 0 && !show_words(words))
-        code = cli_fail(c, PQE_E_DENIED, "cannot show the recovery key", NULL,
-                        "there is no terminal to show words on", "give --file F, or --words - for standard output");
+        code = cli_fail(c, PQE_E_DENIED, "cannot show the recovery key", NULL, "there is no terminal to show words on",
+                        "give --file F, or --words - for standard output");
     if (code == 0)
         code = confirm(c, words);
     cli_buffer_free(words, PQE_RECOVERY_WORDS_MAX);

@@ -551,9 +551,11 @@ PQE_API pqe_status pqe_verify(pqe_vault *vault, const char *name_or_id, pqe_veri
 typedef struct pqe_rotate_opts {
     size_t size; /**< sizeof(pqe_rotate_opts) */
     bool rekey;  /**< also replace root and session secrets and re-wrap every DEK */
-    pqe_backend *backend; /**< move the vault to this backend, which may be the present one opened with other settings, or
+    pqe_backend
+        *backend; /**< move the vault to this backend, which may be the present one opened with other settings, or
                              the same handle; not owned; NULL: the vault stays where it is */
-    bool discard_old; /**< with `backend`: have the old backend destroy its key (a key file is removed) once the vault has
+    bool
+        discard_old; /**< with `backend`: have the old backend destroy its key (a key file is removed) once the vault has
                          moved. Backups of the vault from before cannot be opened then, unless by a recovery key */
 } pqe_rotate_opts;
 

@@ -16,12 +16,12 @@
 extern "C" {
 #endif
 
-#define PQE_RECOVERY_KEYS_MAX 8u   /**< recovery keys of one vault */
-#define PQE_RECOVERY_NAME_MAX 64u  /**< bytes of a recovery key's name, which may be empty */
-#define PQE_RECOVERY_ID_SIZE 33u   /**< bytes of a recovery key's id with its NUL: 32 lower-case hex digits */
-#define PQE_RECOVERY_WORDS 24u     /**< words of a recovery key */
+#define PQE_RECOVERY_KEYS_MAX 8u    /**< recovery keys of one vault */
+#define PQE_RECOVERY_NAME_MAX 64u   /**< bytes of a recovery key's name, which may be empty */
+#define PQE_RECOVERY_ID_SIZE 33u    /**< bytes of a recovery key's id with its NUL: 32 lower-case hex digits */
+#define PQE_RECOVERY_WORDS 24u      /**< words of a recovery key */
 #define PQE_RECOVERY_WORDS_MAX 216u /**< bytes of the longest text of words with its NUL */
-#define PQE_RECOVERY_PEM_MAX 512u  /**< bytes of a recovery key's PEM with its NUL */
+#define PQE_RECOVERY_PEM_MAX 512u   /**< bytes of a recovery key's PEM with its NUL */
 
 /* ------------------------------------------------------------------------------------------------------------- keys */
 
@@ -70,8 +70,7 @@ PQE_API pqe_status pqe_recovery_key_from_pem(const char *pem, size_t len, pqe_re
  * Errors: PQE_E_EXISTS if the vault has this key, PQE_E_LIMIT beyond PQE_RECOVERY_KEYS_MAX keys, PQE_E_LOCKED,
  * PQE_E_UNAVAILABLE where the backend does not let the vault's key out, not even sealed.
  */
-PQE_API pqe_status pqe_recovery_create(pqe_vault *vault, const pqe_recovery_key *key, const char *name,
-                                       pqe_error *err);
+PQE_API pqe_status pqe_recovery_create(pqe_vault *vault, const pqe_recovery_key *key, const char *name, pqe_error *err);
 
 /** A recovery key as the vault lists it. */
 typedef struct pqe_recovery_info {

@@ -202,9 +202,8 @@ pqe__hpke_seal_psk(const pqe__hpke_suite *suite, const pqe__hpke_psk *psk, const
 {
     pqe_status status = check_psk(psk, err);
 
-    return status == PQE_OK
-               ? seal(suite, psk, recipient, randomness, info, info_len, aad, aad_len, in, len, out, err)
-               : status;
+    return status == PQE_OK ? seal(suite, psk, recipient, randomness, info, info_len, aad, aad_len, in, len, out, err)
+                            : status;
 }
 
 pqe_status

@@ -20,7 +20,6 @@ pqe_status pqe__mnemonic_encode(const uint8_t entropy[PQE__MNEMONIC_ENTROPY], ch
                                 pqe_error *err);
 /** Words may be parted by any white space and be in capitals. PQE_E_MALFORMED if they are not 24 of the list, or their
  *  checksum is wrong; the message names a word's number, never the word. */
-pqe_status pqe__mnemonic_decode(const char *words, size_t len, uint8_t entropy[PQE__MNEMONIC_ENTROPY],
-                                pqe_error *err);
+pqe_status pqe__mnemonic_decode(const char *words, size_t len, uint8_t entropy[PQE__MNEMONIC_ENTROPY], pqe_error *err);
 
 #endif

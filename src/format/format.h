@@ -156,8 +156,8 @@ typedef struct pqe__recovery_entry {
     uint8_t slot; /* of its device item */
     uint8_t key_id[PQE__ID_SIZE];
     pqe__suite suite;
-    uint64_t created_at;     /* seconds since 1970, UTC */
-    uint8_t authority[32];   /* secret: shows the recovery key that what is sealed to it comes from the vault */
+    uint64_t created_at;   /* seconds since 1970, UTC */
+    uint8_t authority[32]; /* secret: shows the recovery key that what is sealed to it comes from the vault */
     char name[PQE_RECOVERY_NAME_MAX + 1];
     uint8_t ek[PQE__RECOVERY_EK_SIZE];
 } pqe__recovery_entry;

@@ -44,7 +44,8 @@ is_sound(const pqe__identity *i)
            i->public_key_len == pqe_sig_public_size(i->algorithm) && i->form >= PQE__IDENTITY_SEED &&
            i->form <= PQE__IDENTITY_NATIVE && (i->extra_len != 0) == (i->form == PQE__IDENTITY_EXPANDED) &&
            i->copies_len % PQE__IDENTITY_COPY_SIZE == 0 && i->copies_len <= PQE__IDENTITY_COPIES_MAX &&
-           (i->copies_len == 0 || i->form != PQE__IDENTITY_NATIVE) && i->sealed_len != 0 && i->name.len <= PQE_IDENTITY_NAME_MAX && pqe__utf8_valid(i->name.data, i->name.len);
+           (i->copies_len == 0 || i->form != PQE__IDENTITY_NATIVE) && i->sealed_len != 0 &&
+           i->name.len <= PQE_IDENTITY_NAME_MAX && pqe__utf8_valid(i->name.data, i->name.len);
 }
 
 pqe_status

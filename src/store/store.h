@@ -219,9 +219,9 @@ pqe_status pqe__tree_leads_to(pqe__store *store, int64_t rowid, bool *any, pqe_e
 /* ---- policy, audit log, use counts ---- */
 
 typedef enum {
-    PQE__STATE_POLICY = 1, /* sealed; its digest is in the head */
-    PQE__STATE_TAIL = 2,   /* sealed: where the audit chain ends */
-    PQE__STATE_USES = 3,   /* sealed; its digest is in the tail */
+    PQE__STATE_POLICY = 1,  /* sealed; its digest is in the head */
+    PQE__STATE_TAIL = 2,    /* sealed: where the audit chain ends */
+    PQE__STATE_USES = 3,    /* sealed; its digest is in the tail */
     PQE__STATE_REFUSED = 4, /* not sealed: unlocks that failed */
     PQE__STATE_RECOVERY = 5 /* sealed: the recovery keys; its digest is in the head */
 } pqe__state_item;

@@ -108,8 +108,8 @@ insert(pqe__txn *txn, pqe_audit_op op, const pqe__identity *identity, pqe_identi
 }
 
 static pqe_status
-store_key(pqe_vault *vault, pqe_audit_op op, const pqe_signing_key *key, pqe__identity *identity, pqe__identity_room *room,
-          pqe_identity *out, pqe_error *err)
+store_key(pqe_vault *vault, pqe_audit_op op, const pqe_signing_key *key, pqe__identity *identity,
+          pqe__identity_room *room, pqe_identity *out, pqe_error *err)
 {
     pqe__recovery_list *recovery = NULL;
     pqe__home home;

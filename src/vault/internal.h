@@ -176,8 +176,7 @@ pqe_status pqe__keys_derive(pqe__keys *keys, pqe_error *err);
 /** Unseals and decapsulates what the store holds, checks head and device items. In a transaction; writes the head's
  *  verified bytes, private part and generation into `session`. With `recovery` (else NULL) by that key instead of the
  *  backend. */
-pqe_status pqe__session_load(pqe_vault *vault, pqe__session *session, const pqe_recovery_key *recovery,
-                             pqe_error *err);
+pqe_status pqe__session_load(pqe_vault *vault, pqe__session *session, const pqe_recovery_key *recovery, pqe_error *err);
 /** Remembers what state session->backend_key is attached with. */
 pqe_status pqe__session_note_state(pqe__session *session, const uint8_t *state, size_t len, pqe_error *err);
 /** Reads and verifies the head of the current transaction. *reload: the device keys were changed by another process, and
@@ -206,10 +205,10 @@ typedef struct pqe__txn {
     pqe__tail tail;
     const pqe__keys *log_keys; /* under which the log is sealed; NULL: the session's */
     bool has_spool;
-    pqe__spool spool;   /* taken in, removed when that is durable */
-    pqe__pending *took; /* entries from memory that this transaction writes */
-    const pqe__home *home;              /* with the commit the vault moves here; NULL: it stays */
-    pqe__home left;                     /* and this is what it has left: pqe__session_adopt() */
+    pqe__spool spool;                 /* taken in, removed when that is durable */
+    pqe__pending *took;               /* entries from memory that this transaction writes */
+    const pqe__home *home;            /* with the commit the vault moves here; NULL: it stays */
+    pqe__home left;                   /* and this is what it has left: pqe__session_adopt() */
     const pqe_recovery_key *recovery; /* opens identities in place of the backend */
 } pqe__txn;
 
@@ -394,9 +393,9 @@ pqe_status pqe__identity_remove(pqe__txn *txn, const pqe__identity_found *found,
 
 /** How device keys are replaced. */
 typedef struct pqe__rotation {
-    bool new_root;          /* root and session secrets too */
-    pqe__home home;         /* what the new keys are sealed by */
-    const pqe_blob *state;  /* of a new home; NULL: the vault stays where it is */
+    bool new_root;           /* root and session secrets too */
+    pqe__home home;          /* what the new keys are sealed by */
+    const pqe_blob *state;   /* of a new home; NULL: the vault stays where it is */
     const pqe__event *event; /* for the log */
 } pqe__rotation;
 
@@ -410,8 +409,8 @@ pqe_status pqe__rotation_write(pqe__txn *txn, pqe__keys *fresh, const pqe__rotat
 /** pqe_rotate() with another backend. */
 pqe_status pqe__move(pqe_vault *vault, const pqe_rotate_opts *opts, pqe_error *err);
 /** Begins it: on failure the home's key is taken back. */
-pqe_status pqe__move_begin(pqe_vault *vault, const pqe__home *home, const uint8_t vault_id[PQE__ID_SIZE],
-                           pqe__txn *txn, pqe_error *err);
+pqe_status pqe__move_begin(pqe_vault *vault, const pqe__home *home, const uint8_t vault_id[PQE__ID_SIZE], pqe__txn *txn,
+                           pqe_error *err);
 /** Ends the transaction of a move: commits where `status` is PQE_OK, and then the vault is on txn->home; otherwise that
  *  home's key is taken back, unless it is not known whether the vault has moved. */
 pqe_status pqe__move_commit(pqe_vault *vault, pqe__txn *txn, pqe_status status, pqe_error *err);

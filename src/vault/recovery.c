@@ -191,6 +191,16 @@ pqe__recovery_seal(pqe_vault *vault, const pqe__keys *keys, const pqe__recovery_
     return status;
 }
 
+pqe_status
+pqe__recovery_possible(const pqe_backend *backend, const pqe__recovery_list *list, pqe_error *err)
+{
+    if (list == NULL || !pqe__backend_decapsulates(backend))
+        return PQE_OK;
+    return pqe__fail(err, PQE_E_UNAVAILABLE, PQE_ORIGIN_BACKEND, 0,
+                     "the %s backend keeps the vault's key to itself: no recovery key can open that",
+                     backend->ops->info.name);
+}
+
 /* The item of a key, by the id that stands before it. */
 static pqe_status
 find_item(pqe__store *store, const pqe_recovery_key *key, uint8_t item[ITEM_SIZE], pqe_error *err)

@@ -16,7 +16,7 @@ struct pqe_recovery_key {
     struct {
         uint8_t entropy[32]; /* only with has_words */
         uint8_t seed[PQE__KEM_SEED_SIZE];
-    } *secret; /* locked memory */
+    } * secret; /* locked memory */
     pqe__kem_key *kem;
     uint8_t ek[PQE__RECOVERY_EK_SIZE];
     uint8_t id[PQE__ID_SIZE];
@@ -46,6 +46,8 @@ pqe_status pqe__recovery_check(pqe__txn *txn, pqe_error *err);
 /** Seals the vault key to each of the list and writes the device items. `list` may be NULL. */
 pqe_status pqe__recovery_seal(pqe_vault *vault, const pqe__keys *keys, const pqe__recovery_list *list,
                               const uint8_t secret[PQE__DEVICE_SECRET_SIZE], pqe_error *err);
+/** PQE_E_UNAVAILABLE where there are recovery keys and the backend does not let the vault key out to be sealed to them. */
+pqe_status pqe__recovery_possible(const pqe_backend *backend, const pqe__recovery_list *list, pqe_error *err);
 /** What an unlock would have the backend unseal. PQE_E_DENIED if the key is none of this vault's. */
 pqe_status pqe__recovery_open(pqe_vault *vault, const pqe_recovery_key *key, const pqe__keys *keys,
                               uint8_t secret[PQE__DEVICE_SECRET_SIZE], pqe_error *err);

@@ -156,6 +156,8 @@ pqe_recovery_create(pqe_vault *vault, const pqe_recovery_key *key, const char *n
         return status;
     status = load_or_new(&txn, &list, err);
     if (status == PQE_OK)
+        status = pqe__recovery_possible(vault->backend, list, err);
+    if (status == PQE_OK)
         status = add_entry(list, vault->session->keys, key, name, err);
     if (status == PQE_OK)
         status = seal_device(&txn, list, err);

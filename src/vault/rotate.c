@@ -213,6 +213,8 @@ pqe__rotation_write(pqe__txn *txn, pqe__keys *fresh, const pqe__rotation *r, pqe
     if (status == PQE_OK)
         status = pqe__recovery_load(txn, &recovery, err);
     if (status == PQE_OK)
+        status = pqe__recovery_possible(r->home.backend, recovery, err);
+    if (status == PQE_OK)
         status = write_home(txn->vault->store, r, err);
     if (status == PQE_OK)
         status = pqe__device_make(txn->vault, &r->home, recovery, fresh, err);

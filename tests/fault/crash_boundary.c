@@ -87,8 +87,9 @@ typedef struct job {
 /* ---- the operation, in the traced child ---- */
 
 /* One key for all: what is random in it does not matter here. */
-static const char words[] = "legal winner thank year wave sausage worth useful legal winner thank year wave sausage worth "
-                            "useful legal winner thank year wave sausage worth title";
+static const char words[] =
+    "legal winner thank year wave sausage worth useful legal winner thank year wave sausage worth "
+    "useful legal winner thank year wave sausage worth title";
 
 static pqe_backend *
 second_backend(const char *base)

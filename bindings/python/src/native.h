@@ -31,8 +31,8 @@ typedef struct pqepy_backend {
     pqe_backend *backend;
     PyObject *python, *passphrase;
     PyObject *before; /* a list of Backends: those that its vaults had before they moved here; or NULL */
-    size_t vaults; /* open ones */
-    bool closing;  /* to be closed when the last of them is */
+    size_t vaults;    /* open ones */
+    bool closing;     /* to be closed when the last of them is */
     pqe_backend_ops ops;
     char name[32], *texts;
 } pqepy_backend;

@@ -211,8 +211,7 @@ pqepy_vault_recovery_list(PyObject *object, PyObject *unused)
         return NULL;
     list = PyList_New(0);
     for (size_t i = 0; list != NULL && i < f.count; i++) {
-        PyObject *one =
-            Py_BuildValue("(ssss)", f.all[i].id, f.all[i].name, f.all[i].created_at, f.all[i].suite);
+        PyObject *one = Py_BuildValue("(ssss)", f.all[i].id, f.all[i].name, f.all[i].created_at, f.all[i].suite);
         if (one == NULL || PyList_Append(list, one) != 0)
             Py_CLEAR(list);
         Py_XDECREF(one);
