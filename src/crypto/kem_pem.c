@@ -2,7 +2,6 @@
 /* ML-KEM-768 private keys outside a vault: derived from other secrets, and as PKCS#8 PEM that holds the seed. */
 #include <openssl/core_names.h>
 #include <openssl/decoder.h>
-#include <openssl/encoder.h>
 #include <string.h>
 
 #include "crypto/library.h"
@@ -70,33 +69,21 @@ expand(const pqe__library *l, const uint8_t seed[PQE__KEM_SEED_SIZE])
 pqe_status
 pqe__kem_seed_to_pem(const uint8_t seed[PQE__KEM_SEED_SIZE], char *buf, size_t capacity, size_t *len, pqe_error *err)
 {
+    static const char what[] = "write an ML-KEM key as PEM";
     const pqe__library *l;
-    OSSL_ENCODER_CTX *ctx = NULL;
-    unsigned char *pem = NULL;
-    size_t pem_len = 0;
     EVP_PKEY *pkey;
     pqe_status status = pqe__library_get(&l, err);
-    bool ok;
 
     *len = 0;
     if (status != PQE_OK)
         return status;
     pqe__ossl_begin();
-    if ((pkey = expand(l, seed)) != NULL)
-        ctx = OSSL_ENCODER_CTX_new_for_pkey(pkey, EVP_PKEY_KEYPAIR, "PEM", "PrivateKeyInfo", NULL);
-    ok = ctx != NULL && OSSL_ENCODER_to_data(ctx, &pem, &pem_len) > 0 && pem != NULL;
-    OSSL_ENCODER_CTX_free(ctx);
-    EVP_PKEY_free(pkey);
+    pkey = expand(l, seed);
     pqe__wipe_stack();
-    status = pqe__ossl_end(ok, "write an ML-KEM key as PEM", err);
-    if (status == PQE_OK && pem_len >= capacity)
-        status = pqe__fail(err, PQE_E_LIMIT, PQE_ORIGIN_API, 0, "the PEM form needs %zu bytes", pem_len + 1);
-    if (status == PQE_OK) {
-        memcpy(buf, pem, pem_len);
-        buf[pem_len] = '\0';
-        *len = pem_len;
-    }
-    OPENSSL_clear_free(pem, pem_len);
+    status = pqe__ossl_end(pkey != NULL, what, err);
+    if (status == PQE_OK)
+        status = pqe__pkey_pem(pkey, true, PQE_E_LIMIT, what, buf, capacity, len, err);
+    EVP_PKEY_free(pkey);
     return status;
 }
 

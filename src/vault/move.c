@@ -37,7 +37,7 @@ check_movable(pqe_vault *vault, uint8_t vault_id[PQE__ID_SIZE], pqe_error *err)
 static pqe_status
 not_known(pqe_status status, pqe_error *err)
 {
-    pqe_error copy = {0};
+    pqe_error copy;
 
     if (err == NULL)
         return status;
