@@ -78,6 +78,12 @@ record(const char *name, const void *secret, size_t len)
     pthread_mutex_unlock(&lock);
 }
 
+void
+recorder_note(const char *name, const void *secret, size_t len)
+{
+    record(name, secret, len);
+}
+
 #define WRAP(type, name, ...)                                                                                          \
     type __real_##name(__VA_ARGS__);                                                                                   \
     type __wrap_##name(__VA_ARGS__);                                                                                   \
