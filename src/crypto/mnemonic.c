@@ -49,7 +49,7 @@ pqe__mnemonic_encode(const uint8_t entropy[PQE__MNEMONIC_ENTROPY], char words[PQ
         size_t index = 0, len;
         const char *word;
         for (size_t b = i * WORD_BITS; b < (i + 1) * WORD_BITS; b++)
-            index = index << 1 | (bits[b / 8] >> (7 - b % 8) & 1u);
+            index = index << 1 | ((size_t)bits[b / 8] >> (7 - b % 8) & 1u);
         word = word_at(index);
         len = (size_t)(strchr(word, ' ') - word) + 1;
         memcpy(at, word, len);
