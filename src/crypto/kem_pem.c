@@ -88,12 +88,13 @@ pqe__kem_seed_to_pem(const uint8_t seed[PQE__KEM_SEED_SIZE], char *buf, size_t c
 }
 
 /* Trying one decoder after the other leaves errors behind even where one of them succeeds. */
-static EVP_PKEY *
-decode(const pqe__library *l, const char *pem, size_t len)
+static pqe_status
+decode(const pqe__library *l, const char *pem, size_t len, EVP_PKEY **out, pqe_error *err)
 {
     const unsigned char *data = (const unsigned char *)pem;
     EVP_PKEY *pkey = NULL;
     OSSL_DECODER_CTX *ctx;
+    pqe_status status;
 
     pqe__ossl_begin();
     ctx = OSSL_DECODER_CTX_new_for_pkey(&pkey, "PEM", "PrivateKeyInfo", ALGORITHM, EVP_PKEY_KEYPAIR, l->ctx, NULL);
@@ -101,8 +102,14 @@ decode(const pqe__library *l, const char *pem, size_t len)
         OSSL_DECODER_from_data(ctx, &data, &len);
     OSSL_DECODER_CTX_free(ctx);
     pqe__wipe_stack();
-    pqe__ossl_end(true, "read a key", NULL);
-    return pkey;
+    status = pqe__ossl_end(ctx != NULL, "read a key", err);
+    *out = pkey;
+    if (pkey != NULL)
+        return PQE_OK;
+    return status == PQE_E_NOMEM ? status
+                                 : pqe__fail(err, PQE_E_MALFORMED, PQE_ORIGIN_FORMAT, 0,
+                                             "not an unencrypted ML-KEM-768 private key in PKCS#8 PEM, or its parts "
+                                             "contradict each other");
 }
 
 pqe_status
@@ -116,9 +123,8 @@ pqe__kem_seed_from_pem(const char *pem, size_t len, uint8_t seed[PQE__KEM_SEED_S
 
     if (status != PQE_OK)
         return status;
-    if ((pkey = decode(l, pem, len)) == NULL)
-        return pqe__fail(err, PQE_E_MALFORMED, PQE_ORIGIN_FORMAT, 0,
-                         "not an unencrypted ML-KEM-768 private key in PKCS#8 PEM, or its parts contradict each other");
+    if ((status = decode(l, pem, len, &pkey, err)) != PQE_OK)
+        return status;
     pqe__ossl_begin();
     ok = EVP_PKEY_get_octet_string_param(pkey, OSSL_PKEY_PARAM_ML_KEM_SEED, seed, PQE__KEM_SEED_SIZE, &seed_len) &&
          seed_len == PQE__KEM_SEED_SIZE;
