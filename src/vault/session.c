@@ -119,28 +119,27 @@ check_name(pqe_vault *vault, pqe_status otherwise, pqe_error *err)
 static pqe_status
 unseal_device_key(pqe_vault *vault, pqe__session *session, const pqe__keys *keys, pqe_blob *secret, pqe_error *err)
 {
-    uint8_t sealed[PQE__ITEM_MAX], state[PQE_BACKEND_STATE_MAX], before[PQE__DIGEST_SIZE], aad[PQE__LABEL_MAX];
+    uint8_t sealed[PQE__ITEM_MAX], state[PQE_BACKEND_STATE_MAX], digest[PQE__DIGEST_SIZE], aad[PQE__LABEL_MAX];
     size_t len, aad_len = pqe__aad_device_key(aad, keys->vault_id, PQE__KEY_VAULT, keys->suite, keys->epoch);
     pqe_status status;
 
     if (session->backend_key == NULL)
         return pqe__fail(err, PQE_E_BUSY, PQE_ORIGIN_INDEX, 0, "another process changed the vault's keys meanwhile");
-    memcpy(before, session->state_digest, sizeof before);
     status = check_name(vault, PQE_E_LOCKED, err);
     if (status == PQE_OK)
         status = pqe__store_get_item(vault->store, PQE__ITEM_BACKEND_STATE, state, sizeof state, &len, err);
     if (status == PQE_OK)
-        status = pqe__session_note_state(session, state, len, err);
+        status = pqe__hash_once(PQE__SHA256, state, len, digest, err);
     if (status == PQE_OK)
         status = pqe__store_get_item(vault->store, PQE__ITEM_VAULT_KEY, sealed, sizeof sealed, &len, err);
     if (status != PQE_OK)
         return status;
     status = pqe__backend_unseal(vault->backend, session->backend_key, aad, aad_len, sealed, len, secret, err);
-    if (status == PQE_E_DECRYPTION && memcmp(before, session->state_digest, sizeof before) != 0) {
-        memcpy(session->state_digest, before, sizeof before);
+    if (status == PQE_OK)
+        memcpy(session->state_digest, digest, sizeof digest);
+    else if (status == PQE_E_DECRYPTION && memcmp(digest, session->state_digest, sizeof digest) != 0)
         status = pqe__fail(err, PQE_E_LOCKED, PQE_ORIGIN_BACKEND, 0,
                            "the backend's key of this vault was replaced: unlock the vault anew");
-    }
     return status;
 }
 

@@ -701,11 +701,16 @@ remove_recovery_key(void)
 static void
 copy_vault(void)
 {
-    must(run_recovery_create(err));
-    base_close(&world.p);
-    tree_copy(path_in(world.base, "vault"), world.fresh);
-    base_open(world.base, &world.p);
-    remove_recovery_key();
+    struct stat st;
+
+    if (lstat(path_in(world.base, "template"), &st) != 0) {
+        must(run_recovery_create(err));
+        base_close(&world.p);
+        tree_copy(path_in(world.base, "vault"), path_in(world.base, "template"));
+        base_open(world.base, &world.p);
+        remove_recovery_key();
+    }
+    tree_copy(path_in(world.base, "template"), world.fresh);
 }
 
 static void
