@@ -15,7 +15,10 @@ static const struct {
                     {PQE_CAP_PASSPHRASE, "passphrase"},
                     {PQE_CAP_PERSISTENT, "persistent"},
                     {PQE_CAP_AUTHORIZE, "authorize"},
-                    {PQE_CAP_NATIVE_ML_DSA, "native-ml-dsa"}};
+                    {PQE_CAP_NATIVE_ML_DSA, "native-ml-dsa"},
+                    {PQE_CAP_NATIVE_KEM, "native-kem"},
+                    {PQE_CAP_COUNTER, "counter"},
+                    {PQE_CAP_EVIDENCE, "evidence"}};
 
 static json_t *
 to_json(const pqe_backend_info *info)

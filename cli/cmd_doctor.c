@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pqc-enclave doctor: is this vault, on this machine, as safe as it can be? */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -76,8 +77,11 @@ check_unlock(doctor *d)
         return;
     }
     config = cli_backend_config(c);
+    c->passphrase.is_pin = strcmp(c->facts.key_source, "token") == 0;
     if (config == NULL) {
-        doctor_say(d, DOCTOR_FAIL, "unlock", NULL, "the backend's name in the vault is damaged");
+        doctor_say(d, DOCTOR_FAIL, "unlock", NULL, "%s",
+                   errno == EINVAL ? "the backend's name in the vault is damaged"
+                                   : "the note of the backend in the user's configuration cannot be used");
         return;
     }
     if (pqe_backend_open(config, &backend_opts, &c->backend, &error) == PQE_OK) {
@@ -164,6 +168,11 @@ run(cli *c)
     if (check_vault(&d)) {
         doctor_check_storage(&d);
         check_backend(&d);
+        if (c->facts.held_by[0] != '\0')
+            doctor_say(&d, DOCTOR_OK, "held-by", NULL, "%s", c->facts.held_by);
+        if (c->facts.native_kem)
+            doctor_say(&d, DOCTOR_OK, "device-keys", NULL,
+                       "native ML-KEM: the decapsulation keys never leave the backend");
         check_unlock(&d);
         check_recovery(&d);
         doctor_say(&d, DOCTOR_WARN, "rollback", "keep the vault where others cannot replace it",

@@ -87,6 +87,9 @@ print_vault(const cli *c, const char *key_file)
     cli_put_field("opened by", facts->key_source);
     if (key_file != NULL)
         cli_put_field("key file", key_file);
+    put_optional("held by", facts->held_by);
+    if (facts->native_kem)
+        cli_put_field("device keys", "native ML-KEM: the decapsulation keys never leave the backend");
     put_number("format", facts->format_version);
     put_number("generation", facts->generation);
     put_number("artifacts", facts->artifact_count);
@@ -107,12 +110,13 @@ vault_info(cli *c)
     if (strcmp(facts->key_source, "key-file") == 0)
         key_file = cli_key_file(c, facts->vault_id);
     if (c->json)
-        code = cli_json_print(c, json_pack("{s:o, s:s, s:s, s:s, s:s, s:o, s:i, s:I, s:I}", "vault",
-                                           cli_json_text(c->vault_dir), "vault_id", facts->vault_id, "backend",
-                                           facts->backend, "suite", facts->suite, "key_source", facts->key_source,
-                                           "key_file", cli_json_text(key_file), "format_version",
-                                           (int)facts->format_version, "generation", (json_int_t)facts->generation,
-                                           "artifact_count", (json_int_t)facts->artifact_count));
+        code = cli_json_print(
+            c, json_pack("{s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:b, s:i, s:I, s:I}", "vault",
+                         cli_json_text(c->vault_dir), "vault_id", facts->vault_id, "backend", facts->backend, "suite",
+                         facts->suite, "key_source", facts->key_source, "key_file", cli_json_text(key_file), "held_by",
+                         cli_json_text(facts->held_by[0] != '\0' ? facts->held_by : NULL), "native_kem",
+                         (int)facts->native_kem, "format_version", (int)facts->format_version, "generation",
+                         (json_int_t)facts->generation, "artifact_count", (json_int_t)facts->artifact_count));
     else
         print_vault(c, key_file);
     free(key_file);

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backend_note.h"
 #include "commands.h"
 #include "json.h"
 #include "newbackend.h"
@@ -88,6 +89,8 @@ print_result(cli *c)
             puts("Back up the key file, and not beside the vault: without it nothing in the vault can be read.");
         } else if (strcmp(c->facts.key_source, "passphrase") == 0) {
             puts("Keep the passphrase safe: without it nothing in the vault can be read.");
+        } else if (strcmp(c->facts.key_source, "token") == 0) {
+            puts("The vault opens with this token alone: without it nothing in the vault can be read.");
         }
     }
     free(key_file);
@@ -119,18 +122,19 @@ run(cli *c)
     config = cli_new_backend_config(backend, cli_option_value(c, "key-file"), by_passphrase);
     if (config == NULL)
         return cli_fail_errno(c, ENOMEM, "cannot create vault", c->vault_dir, NULL);
+    c->passphrase.is_pin = strncmp(config, "pkcs11", 6) == 0;
     code = cli_create(c, config);
+    if (code == 0 && pqe_vault_get_info(c->vault, &c->facts, &error) != PQE_OK)
+        code = cli_report(c, "cannot read vault", c->vault_dir, &error);
+    if (code == 0 && strcmp(c->facts.backend, "file") != 0 && strchr(config, ':') != NULL)
+        code = cli_backend_note_write(c, c->facts.vault_id, config);
     free(config);
-    if (code != 0)
-        return code;
-    if (pqe_vault_get_info(c->vault, &c->facts, &error) != PQE_OK)
-        return cli_report(c, "cannot read vault", c->vault_dir, &error);
-    return print_result(c);
+    return code != 0 ? code : print_result(c);
 }
 
 static const cli_option options[] = {
     {"passphrase", 0, CLI_VALUE_NONE, NULL, "open the vault by a passphrase instead of a key file", NULL},
-    {"backend", 0, CLI_VALUE_WORDS, "NAME", "what holds the device key (file)", "file"},
+    {"backend", 0, CLI_VALUE_WORDS, "NAME", "what holds the device key (file)", "file pkcs11:"},
     {"suite", 0, CLI_VALUE_WORDS, "SUITE", "how keys are encapsulated (ml-kem-768)", "ml-kem-768"},
     {NULL, 0, CLI_VALUE_NONE, NULL, NULL, NULL},
 };

@@ -88,11 +88,14 @@ recover(cli *c, const pqe_recovery_key *key, json_t *lost)
                                         .user = lost,
                                         .caller = cli_option_value(c, "caller")};
     pqe_error error = {0};
+    int code;
 
     if (pqe_recovery_use(&opts, &c->vault, &error) != PQE_OK)
         return report_failure(c, &error);
     if (pqe_vault_get_info(c->vault, &c->facts, &error) != PQE_OK)
         return cli_report(c, "cannot read vault", c->vault_dir, &error);
+    if ((code = cli_note_new_backend(c, cli_option_value(c, "backend"))) != 0)
+        return code;
     return print_result(c, lost);
 }
 

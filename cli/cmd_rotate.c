@@ -91,6 +91,8 @@ run(cli *c)
         return report_failure(c, &t, &error);
     if (pqe_vault_get_info(c->vault, &c->facts, &error) != PQE_OK)
         return cli_report(c, "cannot read vault", c->vault_dir, &error);
+    if ((code = cli_note_new_backend(c, t.backend)) != 0)
+        return code;
     if (t.backend != NULL)
         return print_moved(c, &t, opts.rekey);
     if (c->json)
@@ -102,7 +104,7 @@ run(cli *c)
 
 static const cli_option options[] = {
     {"rekey", 0, CLI_VALUE_NONE, NULL, "also replace the secrets and wrap every artifact's key anew", NULL},
-    {"backend", 0, CLI_VALUE_WORDS, "NAME", "move the vault to this backend, or to another key of the same", "file"},
+    {"backend", 0, CLI_VALUE_TEXT, "NAME", "move the vault to this backend, or to another key of the same", NULL},
     {"new-key-file", 0, CLI_VALUE_FILE, "F", "where the new backend is to make its key file", NULL},
     {"passphrase", 0, CLI_VALUE_NONE, NULL, "the new backend opens by a passphrase", NULL},
     {"new-passphrase-file", 0, CLI_VALUE_FILE, "F", "read that passphrase from a file or descriptor", NULL},

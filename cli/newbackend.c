@@ -9,15 +9,19 @@
 
 #include <pqc_enclave/backend.h>
 
+#include "backend_note.h"
 #include "report.h"
 #include "session.h"
 
+/* `config` is a name, or "name:more". Of the file backend, `more` is what options say. */
 static bool
-find_backend(const char *name, pqe_backend_info *out)
+find_backend(const char *config, pqe_backend_info *out)
 {
+    size_t len = strcspn(config, ":");
+
     for (size_t i = 0; pqe_backend_builtin(i, out); i++)
-        if (strcmp(out->name, name) == 0)
-            return true;
+        if (strlen(out->name) == len && memcmp(out->name, config, len) == 0)
+            return config[len] == '\0' || strcmp(out->name, "file") != 0;
     return false;
 }
 
@@ -44,7 +48,7 @@ cli_check_new_backend(cli *c, const char *backend, const char *key_file, bool by
     pqe_backend_info info;
 
     if (!find_backend(backend, &info))
-        return cli_fail(c, PQE_E_UNAVAILABLE, "cannot open backend", backend, "there is no backend of that name", NULL);
+        return cli_fail(c, PQE_E_UNAVAILABLE, "cannot open backend", NULL, "there is no backend of that name", NULL);
     if ((info.capabilities & PQE_CAP_PERSISTENT) == 0)
         return cli_usage(c, "--backend: the key of %s ends with the process, a vault on disk could not be opened again",
                          backend);
@@ -52,6 +56,8 @@ cli_check_new_backend(cli *c, const char *backend, const char *key_file, bool by
         return cli_usage(c, "the backend %s takes no passphrase", backend);
     if (by_passphrase && key_file != NULL)
         return cli_usage(c, "a vault is opened by a key file or by a passphrase, not by both");
+    if (strcmp(info.name, "file") != 0)
+        return key_file != NULL ? cli_usage(c, "--key-file: the backend %s takes no key file", info.name) : 0;
     return by_passphrase ? 0 : check_key_place(c, key_file);
 }
 
@@ -82,8 +88,17 @@ cli_open_new_backend(cli *c, const char *backend, const char *key_file, bool by_
         return code;
     if ((config = cli_new_backend_config(backend, key_file, by_passphrase)) == NULL)
         return cli_fail_errno(c, ENOMEM, "cannot open backend", backend, NULL);
+    c->passphrase.is_pin = strncmp(config, "pkcs11", 6) == 0;
     if (pqe_backend_open(config, &opts, &c->new_backend, &error) != PQE_OK)
-        code = cli_report(c, "cannot open backend", backend, &error);
+        code = cli_report(c, "cannot open backend", NULL, &error);
     free(config);
     return code;
+}
+
+int
+cli_note_new_backend(cli *c, const char *backend)
+{
+    if (backend == NULL || strcmp(c->facts.backend, "file") == 0 || strchr(backend, ':') == NULL)
+        return 0;
+    return cli_backend_note_write(c, c->facts.vault_id, backend);
 }

@@ -11,5 +11,7 @@ int cli_check_new_backend(cli *c, const char *backend, const char *key_file, boo
 char *cli_new_backend_config(const char *backend, const char *key_file, bool by_passphrase);
 /** Both, and opens it as c->new_backend. Its passphrase is c->passphrase.new_file's, or asked for. 0 or the exit code. */
 int cli_open_new_backend(cli *c, const char *backend, const char *key_file, bool by_passphrase);
+/** Once the vault is there, and c->facts says so: notes how it is opened, for the commands to come. 0 or the exit code. */
+int cli_note_new_backend(cli *c, const char *backend);
 
 #endif

@@ -209,7 +209,11 @@ ask(cli_passphrase *p, const terminal *t, bool is_new, char *buf, size_t capacit
     bool same = true;
     pqe_status status;
 
-    say(t->in.fd, is_new ? "New passphrase for " : "Passphrase for ", p->label, ": ");
+    say(t->in.fd,
+        p->is_pin ? "PIN of the token for "
+        : is_new  ? "New passphrase for "
+                  : "Passphrase for ",
+        p->label, ": ");
     status = read_line(p, t, buf, capacity, len, NULL);
     say(t->in.fd, "\n", "", "");
     if (status != PQE_OK)
@@ -239,6 +243,9 @@ read_terminal(cli_passphrase *p, bool is_new, char *buf, size_t capacity, size_t
     if (t.in.fd < 0 || !terminal_silence(&t)) {
         if (t.in.fd >= 0)
             close(t.in.fd);
+        if (p->is_pin)
+            return fail(p, PQE_E_DENIED, 0, "the token wants a PIN and there is no terminal to ask on",
+                        "give pin-source=FILE in the URI of --backend");
         return fail(p, PQE_E_DENIED, 0, "a passphrase is needed and there is no terminal to ask on",
                     is_new ? "use --passphrase-file F (passphrase change: --new-passphrase-file F)"
                            : "use --passphrase-file F");

@@ -15,6 +15,7 @@ typedef struct cli_passphrase {
     const char *file;     /**< the present passphrase; NULL: ask */
     const char *new_file; /**< a passphrase to be set; NULL: ask */
     const char *label;    /**< named in the prompt: the vault's directory */
+    bool is_pin;          /**< it is the PIN of a token that is asked for */
     pqe_error error;      /**< status PQE_OK unless reading failed */
     const char *object;   /**< what `error` is about: a path, or NULL */
     const char *advice;   /**< what to do about `error`, or NULL */

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backend_note.h"
 #include "report.h"
 #include "util/userdir.h"
 
@@ -97,10 +98,14 @@ open_backend(cli *c, const char *config)
 {
     pqe_backend_opts opts = {.size = sizeof opts, .passphrase = cli_passphrase_read, .user = &c->passphrase};
     pqe_error error = {0};
+    char *name;
 
-    if (pqe_backend_open(config, &opts, &c->backend, &error) != PQE_OK)
-        return cli_report(c, "cannot open backend", config, &error);
-    return 0;
+    if (pqe_backend_open(config, &opts, &c->backend, &error) == PQE_OK)
+        return 0;
+    name = strndup(config, strcspn(config, ":")); /* what follows may hold what should not be in it */
+    cli_report(c, "cannot open backend", name, &error);
+    free(name);
+    return cli_exit_code(c, &error);
 }
 
 static int
@@ -142,12 +147,30 @@ cli_backend_config(const cli *c)
     errno = EINVAL;
     if (name[0] == '\0' || name[strspn(name, allowed)] != '\0')
         return NULL;
+    if (strcmp(name, "file") != 0) {
+        errno = cli_backend_note_read(c->facts.vault_id, name, &config);
+        if (errno != 0)
+            errno = errno == ENOMEM ? ENOMEM : EPERM;
+        if (errno != 0 || config != NULL)
+            return config;
+    }
     errno = ENOMEM;
     if (key_file != NULL)
         n = asprintf(&config, "%s:key-file=%s", name, key_file);
     else
         n = asprintf(&config, "%s", name);
     return n < 0 ? NULL : config;
+}
+
+static int
+fail_note(cli *c)
+{
+    char path[PATH_MAX] = "";
+
+    cli_backend_note_path(c->facts.vault_id, path, sizeof path);
+    return cli_fail(c, PQE_E_DENIED, "cannot open backend", path,
+                    "not one line that begins with the backend's name, or others can change it",
+                    "correct it, or make it private with chmod 600");
 }
 
 int
@@ -164,8 +187,11 @@ cli_open_locked(cli *c)
     config = cli_backend_config(c);
     if (config == NULL && errno == EINVAL)
         return cli_fail(c, PQE_E_TAMPERED, "cannot open vault", c->vault_dir, "the backend's name is damaged", NULL);
+    if (config == NULL && errno == EPERM)
+        return fail_note(c);
     if (config == NULL)
         return cli_fail_errno(c, ENOMEM, "cannot open vault", c->vault_dir, NULL);
+    c->passphrase.is_pin = strcmp(c->facts.key_source, "token") == 0;
     code = check_key_options(c);
     if (code != 0) {
         free(config);

@@ -15,8 +15,9 @@ char *cli_key_file(const cli *c, const char *vault_id);
 /** True if `path` is in the directory `dir` once links are resolved. Neither need be there yet. */
 bool cli_is_inside(const char *dir, const char *path);
 
-/** "name" or "name:key-file=F" for the vault of c->facts, to be freed. The name comes out of the vault, unauthenticated: NULL
- *  if it could be anything but a bare name, or if out of memory. */
+/** "name" or "name:key-file=F" for the vault of c->facts, or what is noted of its backend (backend_note.h); to be freed. The
+ *  name comes out of the vault, unauthenticated: NULL with errno EINVAL if it could be anything but a bare name, EPERM if
+ *  the note is not to be used, ENOMEM. */
 char *cli_backend_config(const cli *c);
 /** Reads c->facts and opens the vault's backend and the vault, still locked. 0 or the exit code. */
 int cli_open_locked(cli *c);

@@ -238,11 +238,13 @@ typedef struct pqe_vault_info {
     char vault_id[33];       /**< 32 lower-case hex digits */
     char backend[32];        /**< name of the backend that holds the device key */
     char suite[16];          /**< "ml-kem-768" */
-    char key_source[32];     /**< the backend's word for what opens it: "key-file", "passphrase", "process" */
+    char key_source[32];     /**< the backend's word for what opens it: "key-file", "passphrase", "process", "token" */
+    char held_by[512];       /**< one line about what holds it, by the backend's own words; empty: nothing to say */
     uint32_t format_version; /**< 1 */
     uint64_t generation;     /**< grows by one with every committed change */
     uint64_t artifact_count;
-    bool read_only; /**< this handle cannot write (pqe_vault_get_info() only) */
+    bool native_kem; /**< the decapsulation keys are made and used in the backend and never leave it */
+    bool read_only;  /**< this handle cannot write (pqe_vault_get_info() only) */
 } pqe_vault_info;
 
 /** Reads the facts above from a vault's directory without opening it. Errors as pqe_vault_open(). */

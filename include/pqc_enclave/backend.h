@@ -166,6 +166,10 @@ typedef struct pqe_backend_ops {
     /** One line about how a vault with this state is held, for people ("TPM 2.0, AES-256 parent, PIN, counter"); at most
      *  `capacity` bytes with NUL. Needs no `self`. False if the state makes no sense. Optional. */
     bool (*describe)(const uint8_t *state, size_t state_len, char *text, size_t capacity);
+
+    /** Which of info.capabilities the device has that open() found: asked once, after open(). For backends that serve
+     *  devices of several kinds; PQE_CAP_SEAL is always there. Optional: without it, all of them. */
+    uint32_t (*capabilities)(void *self);
 } pqe_backend_ops;
 
 /**

@@ -13,7 +13,7 @@
 bool
 pqe__backend_signs(const pqe_backend *b)
 {
-    return (b->ops->info.capabilities & PQE_CAP_NATIVE_ML_DSA) != 0;
+    return (b->capabilities & PQE_CAP_NATIVE_ML_DSA) != 0;
 }
 
 pqe_status
@@ -92,7 +92,7 @@ pqe__backend_authorize(pqe_backend *b, void *key, const char *reason, pqe_error 
     status = pqe__backend_enter(b, err);
     if (status != PQE_OK)
         return status;
-    if ((b->ops->info.capabilities & PQE_CAP_AUTHORIZE) != 0 && PQE__HAS_ENTRY(b->ops, authorize))
+    if ((b->capabilities & PQE_CAP_AUTHORIZE) != 0 && PQE__HAS_ENTRY(b->ops, authorize))
         status = pqe__backend_judge(b->ops->authorize(b->self, key, reason, &inner), &inner, err);
     else
         status = pqe__backend_unavailable(b, "ask for the user's presence", err);
@@ -105,7 +105,7 @@ pqe__backend_authorize(pqe_backend *b, void *key, const char *reason, pqe_error 
 bool
 pqe__backend_decapsulates(const pqe_backend *b)
 {
-    return (b->ops->info.capabilities & PQE_CAP_NATIVE_KEM) != 0;
+    return (b->capabilities & PQE_CAP_NATIVE_KEM) != 0;
 }
 
 pqe_status
@@ -177,7 +177,7 @@ pqe__backend_kem_drop(pqe_backend *b, void *key, const uint8_t *handle, size_t h
 bool
 pqe__backend_counts(const pqe_backend *b)
 {
-    return (b->ops->info.capabilities & PQE_CAP_COUNTER) != 0;
+    return (b->capabilities & PQE_CAP_COUNTER) != 0;
 }
 
 pqe_status
@@ -247,7 +247,7 @@ pqe__backend_counter_make(pqe_backend *b, void *key, pqe_error *err)
 bool
 pqe__backend_testifies(const pqe_backend *b)
 {
-    return (b->ops->info.capabilities & PQE_CAP_EVIDENCE) != 0;
+    return (b->capabilities & PQE_CAP_EVIDENCE) != 0;
 }
 
 pqe_status

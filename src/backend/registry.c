@@ -8,7 +8,13 @@
 
 #include "util/opts.h"
 
-static const pqe_backend_ops *const builtins[] = {&pqe__memory_ops, &pqe__file_ops};
+static const pqe_backend_ops *const builtins[] = {
+    &pqe__memory_ops,
+    &pqe__file_ops,
+#ifdef PQE_PKCS11
+    &pqe__pkcs11_ops,
+#endif
+};
 
 bool
 pqe_backend_builtin(size_t index, pqe_backend_info *out)
@@ -129,6 +135,9 @@ pqe_backend_open_ops(const pqe_backend_ops *ops, const char *config, const pqe_b
         free(backend);
         return status;
     }
+    backend->capabilities = ops->info.capabilities;
+    if (PQE__HAS_ENTRY(ops, capabilities))
+        backend->capabilities &= ops->capabilities(backend->self) | PQE_CAP_SEAL;
     *out = backend;
     return PQE_OK;
 }

@@ -18,12 +18,14 @@
 struct pqe_backend {
     const pqe_backend_ops *ops;
     void *self;
+    uint32_t capabilities; /* PQE_CAP_*: what the opened device has of ops->info.capabilities */
     pthread_mutex_t lock;
     pid_t owner;
 };
 
 extern const pqe_backend_ops pqe__memory_ops;
 extern const pqe_backend_ops pqe__file_ops;
+extern const pqe_backend_ops pqe__pkcs11_ops;
 
 /** A built-in backend's table by name; NULL if there is none. */
 const pqe_backend_ops *pqe__backend_find(const char *name);

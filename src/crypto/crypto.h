@@ -175,6 +175,12 @@ pqe_status pqe__hpke_seal(const pqe__hpke_suite *suite, const pqe__kem_key *reci
 pqe_status pqe__hpke_open(const pqe__hpke_suite *suite, const pqe__kem_key *recipient, const uint8_t *info,
                           size_t info_len, const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len,
                           uint8_t *out, pqe_error *err);
+/** The same where somebody else has the private key: writes 32 bytes of shared secret to locked memory. */
+typedef pqe_status (*pqe__decapsulate_fn)(void *user, const uint8_t *ct, size_t ct_len,
+                                          uint8_t shared[PQE__KEM_SHARED_SIZE], pqe_error *err);
+pqe_status pqe__hpke_open_by(const pqe__hpke_suite *suite, pqe__decapsulate_fn decapsulate, void *user,
+                             const uint8_t *info, size_t info_len, const uint8_t *aad, size_t aad_len,
+                             const uint8_t *in, size_t len, uint8_t *out, pqe_error *err);
 
 /** A secret that both sides have: whoever opens knows that the sender has it (RFC 9180, section 9.1.1). At least 32
  *  bytes of full entropy, and a public name for it. */

@@ -153,9 +153,9 @@ seal(const pqe__hpke_suite *suite, const pqe__hpke_psk *psk, const pqe__kem_key 
 
 /* RFC 9180, section 6.1, OpenBase() and OpenPSK(). */
 static pqe_status
-open_sealed(const pqe__hpke_suite *suite, const pqe__hpke_psk *psk, const pqe__kem_key *recipient, const uint8_t *info,
-            size_t info_len, const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len, uint8_t *out,
-            pqe_error *err)
+open_sealed(const pqe__hpke_suite *suite, const pqe__hpke_psk *psk, pqe__decapsulate_fn decapsulate, void *user,
+            const uint8_t *info, size_t info_len, const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len,
+            uint8_t *out, pqe_error *err)
 {
     secrets *s;
     pqe__aead *aead = NULL;
@@ -167,7 +167,7 @@ open_sealed(const pqe__hpke_suite *suite, const pqe__hpke_psk *psk, const pqe__k
         return pqe__fail_nomem(err);
     status = check_suite(suite, err);
     if (status == PQE_OK)
-        status = pqe__kem_decapsulate(recipient, in, PQE__KEM_CIPHERTEXT_SIZE, s->shared, err);
+        status = decapsulate(user, in, PQE__KEM_CIPHERTEXT_SIZE, s->shared, err);
     if (status == PQE_OK)
         status = key_schedule(suite, psk, s, info, info_len, &aead, err);
     if (status == PQE_OK)
@@ -178,6 +178,20 @@ open_sealed(const pqe__hpke_suite *suite, const pqe__hpke_psk *psk, const pqe__k
     pqe__aead_free(&aead);
     pqe__secmem_free(s);
     return status;
+}
+
+static pqe_status
+decapsulate_here(void *user, const uint8_t *ct, size_t len, uint8_t shared[PQE__KEM_SHARED_SIZE], pqe_error *err)
+{
+    return pqe__kem_decapsulate(user, ct, len, shared, err);
+}
+
+pqe_status
+pqe__hpke_open_by(const pqe__hpke_suite *suite, pqe__decapsulate_fn decapsulate, void *user, const uint8_t *info,
+                  size_t info_len, const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len, uint8_t *out,
+                  pqe_error *err)
+{
+    return open_sealed(suite, &no_psk, decapsulate, user, info, info_len, aad, aad_len, in, len, out, err);
 }
 
 pqe_status
@@ -192,7 +206,8 @@ pqe_status
 pqe__hpke_open(const pqe__hpke_suite *suite, const pqe__kem_key *recipient, const uint8_t *info, size_t info_len,
                const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len, uint8_t *out, pqe_error *err)
 {
-    return open_sealed(suite, &no_psk, recipient, info, info_len, aad, aad_len, in, len, out, err);
+    return open_sealed(suite, &no_psk, decapsulate_here, (void *)(uintptr_t)recipient, info, info_len, aad, aad_len, in,
+                       len, out, err);
 }
 
 pqe_status
@@ -213,6 +228,8 @@ pqe__hpke_open_psk(const pqe__hpke_suite *suite, const pqe__hpke_psk *psk, const
 {
     pqe_status status = check_psk(psk, err);
 
-    return status == PQE_OK ? open_sealed(suite, psk, recipient, info, info_len, aad, aad_len, in, len, out, err)
-                            : status;
+    if (status != PQE_OK)
+        return status;
+    return open_sealed(suite, psk, decapsulate_here, (void *)(uintptr_t)recipient, info, info_len, aad, aad_len, in, len,
+                       out, err);
 }

@@ -174,7 +174,7 @@ pqe_status pqe__recovery_list_decode(const uint8_t *bytes, size_t len, pqe__reco
 
 /* ---- labelled inputs ---- */
 
-typedef enum { PQE__KEY_VAULT = 1, PQE__KEY_GRANT = 2 } pqe__key_purpose;
+typedef enum { PQE__KEY_VAULT = 1, PQE__KEY_GRANT = 2, PQE__KEY_ORIGIN = 3 } pqe__key_purpose;
 typedef enum {
     PQE__SECRET_ROOT = 1,
     PQE__SECRET_SESSION = 2,

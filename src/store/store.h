@@ -61,6 +61,7 @@ typedef enum {
     PQE__ITEM_VAULT_KEY = 3,
     PQE__ITEM_GRANT_KEY = 4,
     PQE__ITEM_ROOT_SECRET = 5,
+    PQE__ITEM_NATIVE_KEY = 6, /* only where the backend keeps the key pairs itself */
     PQE__ITEM_RECOVERY = 16 /* and those up to PQE__ITEM_LAST: one for each recovery key */
 } pqe__device_item;
 #define PQE__DEVICE_ITEMS 5 /* that are always there */
@@ -71,7 +72,7 @@ pqe_status pqe__store_get_head(pqe__store *store, uint8_t *buf, size_t *len, uin
                                pqe_error *err);
 pqe_status pqe__store_put_head(pqe__store *store, const uint8_t *head, size_t len,
                                const uint8_t tag[PQE__HEAD_TAG_SIZE], pqe_error *err);
-#define PQE__ITEM_MAX 4096u
+#define PQE__ITEM_MAX 6144u
 pqe_status pqe__store_get_item(pqe__store *store, pqe__device_item item, uint8_t *buf, size_t capacity, size_t *len,
                                pqe_error *err);
 /** The same of an item that may be missing: then *missing, PQE_OK and *len 0. */

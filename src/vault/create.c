@@ -10,7 +10,7 @@ static pqe_status
 seal_item(pqe_vault *vault, const pqe__home *home, const pqe__keys *keys, pqe__key_purpose purpose,
           const uint8_t *secret, size_t len, pqe_error *err)
 {
-    uint8_t sealed[PQE__ITEM_MAX], aad[PQE__LABEL_MAX];
+    uint8_t sealed[PQE_SEAL_BLOB_MAX], aad[PQE__LABEL_MAX];
     pqe_blob blob = {.data = sealed, .capacity = sizeof sealed};
     size_t aad_len = pqe__aad_device_key(aad, keys->vault_id, purpose, keys->suite, keys->epoch);
     pqe__device_item item = purpose == PQE__KEY_VAULT ? PQE__ITEM_VAULT_KEY : PQE__ITEM_GRANT_KEY;
@@ -52,13 +52,17 @@ pqe__device_make(pqe_vault *vault, const pqe__home *home, const pqe__recovery_li
 {
     uint8_t sealed[PQE__SEALED_SECRET_SIZE], info[PQE__LABEL_MAX];
     size_t info_len = pqe__info_secret(info, keys->vault_id, keys->suite, PQE__SECRET_ROOT, keys->root_key_id);
-    pqe_status status = make_device_keys(vault, home, recovery, keys, err);
+    pqe_status status = pqe__backend_decapsulates(home->backend)
+                            ? pqe__native_make(vault, home, keys, err)
+                            : make_device_keys(vault, home, recovery, keys, err);
 
     if (status == PQE_OK)
         status = pqe__hpke_seal(&pqe__hpke_ml_kem_768, keys->vault_key, NULL, info, info_len, NULL, 0,
                                 keys->secret->root, sizeof keys->secret->root, sealed, err);
     if (status == PQE_OK)
         status = pqe__store_put_item(vault->store, PQE__ITEM_ROOT_SECRET, sealed, sizeof sealed, err);
+    if (status == PQE_OK && keys->native == NULL)
+        status = pqe__store_delete_item(vault->store, PQE__ITEM_NATIVE_KEY, err);
     if (status == PQE_OK)
         status = pqe__store_device_digest(vault->store, keys->device_digest, err);
     if (status == PQE_OK)
@@ -171,8 +175,10 @@ pqe__vault_create(pqe_vault *vault, const pqe_vault_opts *o, pqe_error *err)
         status = fill_store(vault, session, state, blob.len, err);
         if (status == PQE_OK)
             status = pqe__store_publish(vault->store, err);
-        if (status != PQE_OK)
+        if (status != PQE_OK) {
+            pqe__native_drop(&(pqe__home){vault->backend, session->backend_key}, session->keys->native);
             pqe__backend_discard(vault->backend, session->keys->vault_id, session->backend_key);
+        }
     }
     if (status == PQE_OK) {
         pqe__session_start(vault, session, PQE_DEFAULT_TTL_SECONDS);

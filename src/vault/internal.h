@@ -31,6 +31,12 @@
 #define PQE__ARTIFACT_ID_PREFIX "urn:pqc-enclave-art:"
 #define PQE__WRAP_CACHE 64u /* session secrets kept open at once */
 
+/** What a backend that decapsulates itself wants back to use the two device keys. Nothing of it is secret. */
+typedef struct pqe__native {
+    size_t vault_len, grant_len;
+    uint8_t vault[PQE_SEAL_BLOB_MAX], grant[PQE_SEAL_BLOB_MAX];
+} pqe__native;
+
 /** Keys under which one key epoch's index and secrets are read. Everything secret in it is in locked memory or in
  *  libcrypto contexts that are wiped when freed. */
 typedef struct pqe__secrets {
@@ -47,8 +53,9 @@ typedef struct pqe__keys {
     uint32_t epoch;
     uint8_t device_digest[PQE__DIGEST_SIZE];
     uint8_t root_key_id[PQE__ID_SIZE];
-    pqe__kem_key *vault_key;
-    pqe__secrets *secret; /* locked memory */
+    pqe__kem_key *vault_key; /* its public part alone, where the backend keeps the private one */
+    pqe__native *native;     /* what the backend knows its key pairs by; NULL where it only seals */
+    pqe__secrets *secret;    /* locked memory */
     pqe__aead *head_aead, *index_aead, *audit_aead;
     size_t wrap_count, wrap_next;
     uint8_t wrap_id[PQE__WRAP_CACHE][PQE__ID_SIZE];
@@ -137,6 +144,21 @@ pqe_status pqe__vault_create(pqe_vault *vault, const pqe_vault_opts *o, pqe_erro
  *  (NULL: none), keys->secret->root to the vault key, and derives the rest. In a write transaction; vault id, suite, epoch, root and its id are set. */
 pqe_status pqe__device_make(pqe_vault *vault, const pqe__home *home, const pqe__recovery_list *recovery,
                             pqe__keys *keys, pqe_error *err);
+
+/* ---- native.c ---- */
+
+/** Has the backend make both device key pairs, seals the origin key (made here), writes the device items, and sets
+ *  keys->native, keys->vault_key and keys->secret->origin. The backend forgets the pairs if it fails. */
+pqe_status pqe__native_make(pqe_vault *vault, const pqe__home *home, pqe__keys *keys, pqe_error *err);
+/** Reads keys->native and keys->vault_key; *found false, and nothing set, where the backend only seals. */
+pqe_status pqe__native_load(pqe_vault *vault, pqe__keys *keys, bool *found, pqe_error *err);
+/** Writes the grant key's public part. */
+pqe_status pqe__native_grant_public(pqe_vault *vault, uint8_t ek[PQE__KEM_PUBLIC_SIZE], pqe_error *err);
+/** Has the backend forget both pairs; NULL is fine. */
+void pqe__native_drop(const pqe__home *home, const pqe__native *native);
+/** Opens what is HPKE-sealed to the vault key, wherever that is: for unlocking, when no session can end meanwhile. */
+pqe_status pqe__vault_key_open(pqe_vault *vault, void *backend_key, const pqe__keys *keys, const uint8_t *info,
+                               size_t info_len, const uint8_t *sealed, size_t sealed_len, uint8_t *out, pqe_error *err);
 
 /* ---- session.c ---- */
 
@@ -267,7 +289,12 @@ pqe_status pqe__check_name(const char *name, pqe_error *err);
 /** The row of a session secret, proved by the index. */
 pqe_status pqe__secret_find(pqe__txn *txn, const pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], pqe__entry *entry,
                             pqe__secret_row *row, pqe_error *err);
-pqe_status pqe__secret_open(const pqe__keys *keys, const pqe__secret_row *row, uint8_t secret[32], pqe_error *err);
+/** Leaves the session while a backend decapsulates: PQE_E_LOCKED if it ended meanwhile. */
+pqe_status pqe__secret_open(pqe__txn *txn, const pqe__keys *keys, const pqe__secret_row *row, uint8_t secret[32],
+                            pqe_error *err);
+/** The same where the backend has the key: what pqe__secret_open() does then (native.c). */
+pqe_status pqe__native_secret_open(pqe__txn *txn, const pqe__keys *keys, const uint8_t *info, size_t info_len,
+                                   const pqe__secret_row *row, uint8_t secret[32], pqe_error *err);
 /** Seals to keys->vault_key and sets row->sealed and row->digest; row->key_id is given. */
 pqe_status pqe__secret_seal(const pqe__keys *keys, const uint8_t secret[32], pqe__secret_row *row, pqe_error *err);
 /** The wrap key of a session, in locked memory that belongs to `keys`. */
@@ -399,6 +426,8 @@ typedef struct pqe__rotation {
     const pqe__event *event; /* for the log */
 } pqe__rotation;
 
+/** What a backend knows a vault's pairs by, to be freed; NULL if it only seals. */
+pqe_status pqe__native_copy(const pqe__native *native, pqe__native **out, pqe_error *err);
 /** Keys of the next epoch, without device keys yet. */
 pqe_status pqe__rotation_keys(const pqe__keys *old, bool new_root, pqe__keys **out, pqe_error *err);
 /** Writes everything under the new keys, and the head: only the commit is left. */
@@ -412,8 +441,10 @@ pqe_status pqe__move(pqe_vault *vault, const pqe_rotate_opts *opts, pqe_error *e
 pqe_status pqe__move_begin(pqe_vault *vault, const pqe__home *home, const uint8_t vault_id[PQE__ID_SIZE], pqe__txn *txn,
                            pqe_error *err);
 /** Ends the transaction of a move: commits where `status` is PQE_OK, and then the vault is on txn->home; otherwise that
- *  home's key is taken back, unless it is not known whether the vault has moved. */
-pqe_status pqe__move_commit(pqe_vault *vault, pqe__txn *txn, pqe_status status, pqe_error *err);
+ *  home's key is taken back, unless it is not known whether the vault has moved, and so are the pairs `made` (NULL: none)
+ *  with it. */
+pqe_status pqe__move_commit(pqe_vault *vault, pqe__txn *txn, const pqe__native *made, pqe_status status,
+                            pqe_error *err);
 
 /* ---- delete.c ---- */
 

@@ -272,11 +272,13 @@ pqe__secret_find(pqe__txn *txn, const pqe__keys *keys, const uint8_t key_id[PQE_
 }
 
 pqe_status
-pqe__secret_open(const pqe__keys *keys, const pqe__secret_row *row, uint8_t secret[32], pqe_error *err)
+pqe__secret_open(pqe__txn *txn, const pqe__keys *keys, const pqe__secret_row *row, uint8_t secret[32], pqe_error *err)
 {
     uint8_t info[PQE__LABEL_MAX];
     size_t len = pqe__info_secret(info, keys->vault_id, keys->suite, PQE__SECRET_SESSION, row->key_id);
 
+    if (keys->native != NULL)
+        return pqe__native_secret_open(txn, keys, info, len, row, secret, err);
     return pqe__hpke_open(&pqe__hpke_ml_kem_768, keys->vault_key, info, len, NULL, 0, row->sealed, sizeof row->sealed,
                           secret, err);
 }
@@ -306,7 +308,7 @@ pqe__wrap_key(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE]
         return pqe__fail_nomem(err);
     status = pqe__secret_find(txn, keys, key_id, &entry, &row, err);
     if (status == PQE_OK)
-        status = pqe__secret_open(keys, &row, secret, err);
+        status = pqe__secret_open(txn, keys, &row, secret, err);
     if (status == PQE_OK)
         status = cache_wrap(keys, key_id, secret, wrap, err);
     pqe__secmem_free(secret);

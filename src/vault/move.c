@@ -3,6 +3,7 @@
 #include "vault/internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static pqe_status
@@ -17,7 +18,7 @@ refuse_native(pqe__txn *txn, const pqe__identity_found *found, void *user, pqe_e
 
 /* What would fail later is found out before the new backend makes a key, perhaps with a person's help. */
 static pqe_status
-check_movable(pqe_vault *vault, uint8_t vault_id[PQE__ID_SIZE], pqe_error *err)
+check_movable(pqe_vault *vault, uint8_t vault_id[PQE__ID_SIZE], pqe__native **old, pqe_error *err)
 {
     pqe__txn txn;
     pqe_status status = pqe__txn_begin(vault, false, &txn, err);
@@ -29,6 +30,8 @@ check_movable(pqe_vault *vault, uint8_t vault_id[PQE__ID_SIZE], pqe_error *err)
         status = pqe__fail(err, PQE_E_READ_ONLY, PQE_ORIGIN_IO, 0, "the vault cannot be written");
     if (status == PQE_OK)
         status = pqe__identities_native(&txn, refuse_native, NULL, err);
+    if (status == PQE_OK)
+        status = pqe__native_copy(vault->session->keys->native, old, err);
     pqe__txn_abort(&txn);
     return status;
 }
@@ -66,7 +69,7 @@ pqe__move_begin(pqe_vault *vault, const pqe__home *home, const uint8_t vault_id[
 }
 
 pqe_status
-pqe__move_commit(pqe_vault *vault, pqe__txn *txn, pqe_status status, pqe_error *err)
+pqe__move_commit(pqe_vault *vault, pqe__txn *txn, const pqe__native *made, pqe_status status, pqe_error *err)
 {
     pqe__home home = *txn->home;
     uint8_t vault_id[PQE__ID_SIZE];
@@ -84,6 +87,7 @@ pqe__move_commit(pqe_vault *vault, pqe__txn *txn, pqe_status status, pqe_error *
         return PQE_OK;
     }
     if (known) {
+        pqe__native_drop(&home, made);
         take_back(&home, vault_id);
         return status;
     }
@@ -123,7 +127,7 @@ move_to(pqe_vault *vault, const pqe__home *home, const uint8_t vault_id[PQE__ID_
         status = pqe__rotation_keys(vault->session->keys, new_root, &fresh, err);
     if (status == PQE_OK)
         status = pqe__rotation_write(&txn, fresh, &r, err);
-    status = pqe__move_commit(vault, &txn, status, err);
+    status = pqe__move_commit(vault, &txn, fresh != NULL ? fresh->native : NULL, status, err);
     pqe__keys_free(&fresh); /* the next transaction loads them */
     *left = txn.left;
     return status;
@@ -135,17 +139,23 @@ pqe__move(pqe_vault *vault, const pqe_rotate_opts *o, pqe_error *err)
     uint8_t bytes[PQE_BACKEND_STATE_MAX], vault_id[PQE__ID_SIZE];
     pqe_blob state = {.data = bytes, .capacity = sizeof bytes};
     pqe__home home = {.backend = o->backend}, left = {0};
-    pqe_status status = check_movable(vault, vault_id, err);
+    pqe__native *old = NULL;
+    pqe_status status = check_movable(vault, vault_id, &old, err);
 
     if (status == PQE_OK)
         status = pqe__backend_enrol(home.backend, vault_id, &state, &home.key, err);
-    if (status != PQE_OK)
+    if (status != PQE_OK) {
+        free(old);
         return status;
+    }
     status = move_to(vault, &home, vault_id, &state, o->rekey, &left, err);
     if (status == PQE_OK && left.key != NULL) {
-        if (o->discard_old)
+        if (o->discard_old) {
+            pqe__native_drop(&left, old);
             pqe__backend_discard(left.backend, vault_id, left.key);
+        }
         pqe__backend_detach(left.backend, left.key);
     }
+    free(old);
     return status;
 }

@@ -164,6 +164,8 @@ static pqe_status
 read_info(pqe_vault *vault, pqe_vault_info *out, pqe_error *err)
 {
     uint8_t bytes[PQE__HEAD_MAX], tag[PQE__HEAD_TAG_SIZE], name[sizeof out->backend], state[PQE_BACKEND_STATE_MAX];
+    uint8_t item[PQE__ITEM_MAX];
+    bool missing = true;
     size_t len, name_len, state_len, sealed_len;
     const pqe_backend_ops *ops;
     const uint8_t *sealed;
@@ -177,8 +179,11 @@ read_info(pqe_vault *vault, pqe_vault_info *out, pqe_error *err)
         status = pqe__store_get_item(vault->store, PQE__ITEM_BACKEND_NAME, name, sizeof name - 1, &name_len, err);
     if (status == PQE_OK)
         status = pqe__store_get_item(vault->store, PQE__ITEM_BACKEND_STATE, state, sizeof state, &state_len, err);
+    if (status == PQE_OK)
+        status = pqe__store_find_item(vault->store, PQE__ITEM_NATIVE_KEY, item, sizeof item, &len, &missing, err);
     if (status != PQE_OK)
         return status;
+    out->native_kem = !missing;
     if (!pqe__utf8_valid((const char *)name, name_len))
         return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "the backend's name is damaged");
     memcpy(out->backend, name, name_len);
@@ -192,6 +197,7 @@ read_info(pqe_vault *vault, pqe_vault_info *out, pqe_error *err)
     source = pqe__backend_key_source(ops, state, state_len);
     if (source != NULL)
         memcpy(out->key_source, source, strlen(source) + 1);
+    pqe__backend_describe(ops, state, state_len, out->held_by);
     return PQE_OK;
 }
 

@@ -133,7 +133,7 @@ move_to(pqe_vault *vault, const pqe_recovery_key *key, const pqe__home *home, co
         status = pqe__rotation_keys(vault->session->keys, false, &fresh, err);
     if (status == PQE_OK)
         status = pqe__rotation_write(&txn, fresh, &r, err);
-    status = pqe__move_commit(vault, &txn, status, err);
+    status = pqe__move_commit(vault, &txn, fresh != NULL ? fresh->native : NULL, status, err);
     pqe__keys_free(&fresh); /* the next transaction loads them */
     return status;
 }

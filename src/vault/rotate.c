@@ -26,7 +26,7 @@ reseal_secret(pqe__txn *txn, const pqe__keys *fresh, const pqe__entry *old, pqe_
     if (status == PQE_OK && memcmp(row.digest, old->digest, sizeof row.digest) != 0)
         status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "a session secret was altered");
     if (status == PQE_OK)
-        status = pqe__secret_open(keys, &row, secret, err);
+        status = pqe__secret_open(txn, keys, &row, secret, err);
     if (status == PQE_OK)
         status = pqe__secret_seal(fresh, secret, &row, err);
     if (status == PQE_OK)
@@ -235,6 +235,18 @@ pqe__rotation_write(pqe__txn *txn, pqe__keys *fresh, const pqe__rotation *r, pqe
     return pqe__txn_write_head(txn, fresh, err);
 }
 
+pqe_status
+pqe__native_copy(const pqe__native *native, pqe__native **out, pqe_error *err)
+{
+    *out = NULL;
+    if (native == NULL)
+        return PQE_OK;
+    if ((*out = malloc(sizeof **out)) == NULL)
+        return pqe__fail_nomem(err);
+    **out = *native;
+    return PQE_OK;
+}
+
 static pqe_status
 rotate_here(pqe_vault *vault, bool new_root, pqe_error *err)
 {
@@ -243,20 +255,29 @@ rotate_here(pqe_vault *vault, bool new_root, pqe_error *err)
         .op = PQE_AUDIT_ROTATE, .success = true, .details = TEXT("new device keys, root and session secrets")};
     pqe__rotation r = {.new_root = new_root, .event = new_root ? &rekeyed : &rotated};
     pqe__keys *fresh = NULL;
-    bool known;
+    pqe__native *old = NULL, *unused;
+    bool known = true;
     pqe__txn txn;
     pqe_status status = pqe__txn_begin(vault, true, &txn, err);
 
     if (status != PQE_OK)
         return status;
-    r.home = pqe__session_home(vault);
+    r.home = pqe__session_pin(vault);
     status = pqe__rotation_keys(vault->session->keys, new_root, &fresh, err);
+    if (status == PQE_OK)
+        status = pqe__native_copy(vault->session->keys->native, &old, err);
     if (status == PQE_OK)
         status = pqe__rotation_write(&txn, fresh, &r, err);
     if (status == PQE_OK)
         status = pqe__txn_commit(&txn, &known, err);
     else
         pqe__txn_abort(&txn);
+    /* Key pairs in the device that no vault needs. Where nobody knows whether the commit happened, both stay. */
+    unused = status == PQE_OK ? old : fresh != NULL ? fresh->native : NULL;
+    if (known)
+        pqe__native_drop(&r.home, unused);
+    free(old);
+    pqe__session_unpin(vault);
     pqe__keys_free(&fresh); /* the next transaction sees another epoch and loads the new keys, here as elsewhere */
     if (status == PQE_OK) {
         pthread_mutex_lock(&vault->db_lock);
@@ -373,6 +394,18 @@ open_grant_key(pqe__txn *txn, pqe__kem_key **key, pqe_error *err)
     return status;
 }
 
+/* Of one that the backend keeps there is the public part alone, which the head vouches for. */
+static pqe_status
+read_grant_key(pqe__txn *txn, pqe__kem_key **key, pqe_error *err)
+{
+    uint8_t ek[PQE__KEM_PUBLIC_SIZE];
+    pqe_status status = pqe__txn_check_device(txn, err);
+
+    if (status == PQE_OK)
+        status = pqe__native_grant_public(txn->vault, ek, err);
+    return status == PQE_OK ? pqe__kem_from_public(ek, sizeof ek, key, err) : status;
+}
+
 pqe_status
 pqe_grant_public_key(pqe_vault *vault, char *buf, size_t capacity, size_t *len, pqe_error *err)
 {
@@ -385,7 +418,7 @@ pqe_grant_public_key(pqe_vault *vault, char *buf, size_t capacity, size_t *len, 
     *len = 0;
     if ((status = pqe__txn_begin(vault, false, &txn, err)) != PQE_OK)
         return status;
-    status = open_grant_key(&txn, &key, err);
+    status = vault->session->keys->native != NULL ? read_grant_key(&txn, &key, err) : open_grant_key(&txn, &key, err);
     if (status == PQE_OK)
         status = pqe__kem_public_pem(key, buf, capacity, len, err);
     pqe__kem_free(&key);

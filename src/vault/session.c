@@ -40,6 +40,7 @@ pqe__keys_free(pqe__keys **keys)
     if (k == NULL)
         return;
     pqe__kem_free(&k->vault_key);
+    free(k->native);
     pqe__aead_free(&k->head_aead);
     pqe__aead_free(&k->index_aead);
     pqe__aead_free(&k->audit_aead);
@@ -119,8 +120,9 @@ check_name(pqe_vault *vault, pqe_status otherwise, pqe_error *err)
 static pqe_status
 unseal_device_key(pqe_vault *vault, pqe__session *session, const pqe__keys *keys, pqe_blob *secret, pqe_error *err)
 {
+    pqe__key_purpose purpose = keys->native != NULL ? PQE__KEY_ORIGIN : PQE__KEY_VAULT;
     uint8_t sealed[PQE__ITEM_MAX], state[PQE_BACKEND_STATE_MAX], digest[PQE__DIGEST_SIZE], aad[PQE__LABEL_MAX];
-    size_t len, aad_len = pqe__aad_device_key(aad, keys->vault_id, PQE__KEY_VAULT, keys->suite, keys->epoch);
+    size_t len, aad_len = pqe__aad_device_key(aad, keys->vault_id, purpose, keys->suite, keys->epoch);
     pqe_status status;
 
     if (session->backend_key == NULL)
@@ -160,31 +162,38 @@ pqe__device_secret(pqe_vault *vault, uint8_t out[PQE__DEVICE_SECRET_SIZE], pqe_e
     return status;
 }
 
+/* By the backend or by a recovery key. Where the backend keeps the vault key itself it seals the origin key alone. */
 static pqe_status
 open_device_key(pqe_vault *vault, pqe__session *session, const pqe_recovery_key *recovery, pqe__keys *keys,
                 pqe_error *err)
 {
     pqe_blob secret = {.data = pqe__secmem_alloc(PQE_SEAL_SECRET_MAX), .capacity = PQE_SEAL_SECRET_MAX};
-    pqe_status status;
+    bool native = false;
+    size_t seed_len;
+    pqe_status status = PQE_OK;
 
     if (secret.data == NULL)
         return pqe__fail_nomem(err);
     if (recovery == NULL)
+        status = pqe__native_load(vault, keys, &native, err);
+    seed_len = native ? 0 : PQE__KEM_SEED_SIZE;
+    if (status == PQE_OK && recovery == NULL)
         status = unseal_device_key(vault, session, keys, &secret, err);
-    else if ((status = pqe__recovery_open(vault, recovery, keys, secret.data, err)) == PQE_OK)
+    else if (status == PQE_OK && (status = pqe__recovery_open(vault, recovery, keys, secret.data, err)) == PQE_OK)
         secret.len = PQE__DEVICE_SECRET_SIZE;
-    if (status == PQE_OK && secret.len != PQE__DEVICE_SECRET_SIZE)
+    if (status == PQE_OK && secret.len != seed_len + sizeof keys->secret->origin)
         status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_BACKEND, 0, "the sealed device key has another length");
     if (status == PQE_OK) {
-        memcpy(keys->secret->origin, secret.data + PQE__KEM_SEED_SIZE, sizeof keys->secret->origin);
-        status = pqe__kem_from_seed(secret.data, &keys->vault_key, err);
+        memcpy(keys->secret->origin, secret.data + seed_len, sizeof keys->secret->origin);
+        if (!native)
+            status = pqe__kem_from_seed(secret.data, &keys->vault_key, err);
     }
     pqe__secmem_free(secret.data);
     return status;
 }
 
 static pqe_status
-open_root(pqe_vault *vault, pqe__keys *keys, pqe_error *err)
+open_root(pqe_vault *vault, void *backend_key, pqe__keys *keys, pqe_error *err)
 {
     uint8_t sealed[PQE__ITEM_MAX], info[PQE__LABEL_MAX];
     size_t sealed_len, info_len;
@@ -196,8 +205,7 @@ open_root(pqe_vault *vault, pqe__keys *keys, pqe_error *err)
     if (sealed_len != PQE__SEALED_SECRET_SIZE)
         return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "the sealed root secret has another length");
     info_len = pqe__info_secret(info, keys->vault_id, keys->suite, PQE__SECRET_ROOT, keys->root_key_id);
-    status = pqe__hpke_open(&pqe__hpke_ml_kem_768, keys->vault_key, info, info_len, NULL, 0, sealed, sealed_len,
-                            keys->secret->root, err);
+    status = pqe__vault_key_open(vault, backend_key, keys, info, info_len, sealed, sealed_len, keys->secret->root, err);
     return status == PQE_OK ? pqe__keys_derive(keys, err) : status;
 }
 
@@ -278,7 +286,7 @@ pqe__session_load(pqe_vault *vault, pqe__session *session, const pqe_recovery_ke
     if (status == PQE_OK && memcmp(digest, head.device_digest, sizeof digest) != 0)
         status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "the sealed device keys were altered");
     if (status == PQE_OK)
-        status = open_root(vault, keys, err);
+        status = open_root(vault, session->backend_key, keys, err);
     if (status == PQE_OK)
         status = accept_head(session, keys, bytes, len, &head, err);
     if (status != PQE_OK) {

@@ -27,6 +27,8 @@ describes_itself(void **state)
     assert_int_equal((info->capabilities & PQE_CAP_PASSPHRASE) != 0, s->ops->change_passphrase != NULL);
     assert_int_equal((info->capabilities & PQE_CAP_NATIVE_ML_DSA) != 0, s->ops->identity_make != NULL);
     assert_int_equal((info->capabilities & PQE_CAP_NATIVE_ML_DSA) != 0, s->ops->identity_sign != NULL);
+    assert_int_equal((info->capabilities & PQE_CAP_NATIVE_KEM) != 0, s->ops->kem_make != NULL);
+    assert_int_equal((info->capabilities & PQE_CAP_NATIVE_KEM) != 0, s->ops->kem_decapsulate != NULL);
     assert_int_equal((info->capabilities & PQE_CAP_AUTHORIZE) != 0, s->ops->authorize != NULL);
 }
 
@@ -458,6 +460,7 @@ conformance_run(const conformance_subject *subject)
         CASE(survives_hostile_states),
         CASE(names_its_key_source),
         CASE(changes_the_passphrase),
+        CASE(conformance_kem),
         CASE(conformance_faults),
         CASE(conformance_fork),
         CASE(conformance_threads),

@@ -40,6 +40,29 @@ reopen_and_unseal(story *t, const uint8_t *state, size_t state_len, const pqe_bl
 }
 
 static pqe_status
+use_a_pair(story *t, pqe_error *err)
+{
+    uint8_t handle[PQE_SEAL_BLOB_MAX], ek[PQE__KEM_PUBLIC_SIZE], ct[PQE__KEM_CIPHERTEXT_SIZE], sent[32];
+    pqe_blob handle_blob = {.data = handle, .capacity = sizeof handle}, ek_blob = {.data = ek, .capacity = sizeof ek};
+    pqe__kem_key *key = NULL;
+    pqe_status status = pqe__backend_kem_make(t->f.backend, t->f.key, &handle_blob, &ek_blob, err);
+
+    if (status != PQE_OK)
+        return status;
+    status = pqe__kem_from_public(ek, sizeof ek, &key, err);
+    if (status == PQE_OK)
+        status = pqe__kem_encapsulate(key, NULL, ct, sent, err);
+    if (status == PQE_OK)
+        status = pqe__backend_kem_decapsulate(t->f.backend, t->again, handle, handle_blob.len, ct, sizeof ct, t->secret,
+                                              err);
+    if (status == PQE_OK)
+        assert_memory_equal(t->secret, sent, sizeof sent);
+    pqe__kem_free(&key);
+    pqe__backend_kem_drop(t->f.backend, t->f.key, handle, handle_blob.len);
+    return status;
+}
+
+static pqe_status
 tell(story *t, const pqe_backend_ops *ops, pqe_error *err)
 {
     fixture *f = &t->f;
@@ -54,6 +77,8 @@ tell(story *t, const pqe_backend_ops *ops, pqe_error *err)
         status = pqe__backend_seal(f->backend, f->key, AAD, AAD_LEN, AAD, AAD_LEN, &blob, err);
     if (status == PQE_OK)
         status = reopen_and_unseal(t, state.data, state.len, &blob, err);
+    if (status == PQE_OK && pqe__backend_decapsulates(f->backend))
+        status = use_a_pair(t, err);
     if (status == PQE_OK && f->subject->passphrase) {
         status =
             pqe__backend_change_passphrase(f->backend, f->vault_id, t->again, state.data, state.len, &changed, err);

@@ -130,6 +130,70 @@ faulty_authorize(void *self, void *key, const char *reason, pqe_error *err)
     return fails(err) ? PQE_E_BACKEND : inner->authorize(self, key, reason, err);
 }
 
+static pqe_status
+faulty_kem_make(void *self, void *key, pqe_blob *handle, pqe_blob *public_key, pqe_error *err)
+{
+    return fails(err) ? PQE_E_BACKEND : inner->kem_make(self, key, handle, public_key, err);
+}
+
+static pqe_status
+faulty_kem_decapsulate(void *self, void *key, const uint8_t *handle, size_t handle_len, const uint8_t *ciphertext,
+                       size_t ciphertext_len, pqe_blob *shared_secret, pqe_error *err)
+{
+    return fails(err)
+               ? PQE_E_BACKEND
+               : inner->kem_decapsulate(self, key, handle, handle_len, ciphertext, ciphertext_len, shared_secret, err);
+}
+
+static void
+faulty_kem_drop(void *self, void *key, const uint8_t *handle, size_t handle_len)
+{
+    inner->kem_drop(self, key, handle, handle_len);
+}
+
+static pqe_status
+faulty_counter_read(void *self, void *key, uint64_t *value, pqe_blob *note, pqe_error *err)
+{
+    return fails(err) ? PQE_E_BACKEND : inner->counter_read(self, key, value, note, err);
+}
+
+static pqe_status
+faulty_counter_advance(void *self, void *key, uint64_t value, const uint8_t *note, size_t note_len, pqe_error *err)
+{
+    return fails(err) ? PQE_E_BACKEND : inner->counter_advance(self, key, value, note, note_len, err);
+}
+
+static pqe_status
+faulty_counter_make(void *self, void *key, pqe_error *err)
+{
+    return fails(err) ? PQE_E_BACKEND : inner->counter_make(self, key, err);
+}
+
+static pqe_status
+faulty_evidence(void *self, void *key, const uint8_t nonce[PQE_EVIDENCE_NONCE_SIZE], pqe_evidence_fn take, void *user,
+                pqe_error *err)
+{
+    return fails(err) ? PQE_E_BACKEND : inner->evidence(self, key, nonce, take, user, err);
+}
+
+static pqe_status
+faulty_evidence_key(void *self, void *key, pqe_blob *pem, pqe_error *err)
+{
+    return fails(err) ? PQE_E_BACKEND : inner->evidence_key(self, key, pem, err);
+}
+
+static bool
+faulty_describe(const uint8_t *state, size_t state_len, char *text, size_t capacity)
+{
+    return inner->describe(state, state_len, text, capacity);
+}
+
+static uint32_t
+faulty_capabilities(void *self)
+{
+    return inner->capabilities(self);
+}
+
 const pqe_backend_ops *
 faulty_wrap(const pqe_backend_ops *ops)
 {
@@ -156,6 +220,16 @@ faulty_wrap(const pqe_backend_ops *ops)
         .identity_sign = ops->identity_sign != NULL ? faulty_identity_sign : NULL,
         .identity_drop = ops->identity_drop != NULL ? faulty_identity_drop : NULL,
         .authorize = ops->authorize != NULL ? faulty_authorize : NULL,
+        .kem_make = ops->kem_make != NULL ? faulty_kem_make : NULL,
+        .kem_decapsulate = ops->kem_decapsulate != NULL ? faulty_kem_decapsulate : NULL,
+        .kem_drop = ops->kem_drop != NULL ? faulty_kem_drop : NULL,
+        .counter_read = ops->counter_read != NULL ? faulty_counter_read : NULL,
+        .counter_advance = ops->counter_advance != NULL ? faulty_counter_advance : NULL,
+        .counter_make = ops->counter_make != NULL ? faulty_counter_make : NULL,
+        .evidence = ops->evidence != NULL ? faulty_evidence : NULL,
+        .evidence_key = ops->evidence_key != NULL ? faulty_evidence_key : NULL,
+        .describe = ops->describe != NULL ? faulty_describe : NULL,
+        .capabilities = ops->capabilities != NULL ? faulty_capabilities : NULL,
     };
     return &table;
 }

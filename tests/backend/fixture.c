@@ -70,12 +70,14 @@ void
 fixture_begin(fixture *f, const conformance_subject *s)
 {
     pqe_blob state = {.data = f->state, .capacity = sizeof f->state};
+    pqe_error err = {0};
 
     f->subject = s;
     fixture_passphrase("correct horse");
     fixture_new_id(f->vault_id);
     assert_int_equal(fixture_open_backend(s, s->ops, s->config, &f->backend, NULL), PQE_OK);
-    assert_int_equal(pqe__backend_enrol(f->backend, f->vault_id, &state, &f->key, NULL), PQE_OK);
+    if (pqe__backend_enrol(f->backend, f->vault_id, &state, &f->key, &err) != PQE_OK)
+        fail_msg("enrol: %s", err.message);
     assert_non_null(f->key);
     f->state_len = state.len;
 }

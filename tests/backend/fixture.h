@@ -66,6 +66,7 @@ void fixture_check_error(const pqe_error *err, pqe_status status);
 
 void conformance_faults(void **state);
 void conformance_fork(void **state);
+void conformance_kem(void **state);
 void conformance_threads(void **state);
 
 #endif

@@ -12,6 +12,7 @@
 
 #include "backend/conformance.h"
 #include "backend/faulty.h"
+#include "backend/nativekem.h"
 #include "backend/file/keyfile.h"
 #include "backend/file/passphrase.h"
 #include "backend/registry.h"
@@ -62,6 +63,7 @@ main(void)
                                       .passphrase = true,
                                       .stride = 1,
                                       .leftovers = scratch_entries};
+    conformance_subject native = {.name = "memory, with native ML-KEM", .config = "", .leftovers = nativekem_pairs};
     int failures;
 
     setenv("XDG_CONFIG_HOME", scratch_make(), 1);
@@ -69,6 +71,8 @@ main(void)
     if (!pqe__passphrase_set_params(&cheap))
         return EXIT_FAILURE;
     failures = run_both(&memory) + run_both(&key_file) + run_both(&passphrase);
+    native.ops = nativekem_wrap(pqe__backend_find("memory"));
+    failures += run_both(&native);
     scratch_remove();
     return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

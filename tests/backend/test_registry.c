@@ -183,12 +183,12 @@ lists_the_builtin_backends(void **state)
     (void)state;
     while (pqe_backend_builtin(count, &info)) {
         assert_non_null(info.name);
-        assert_string_equal(info.protection, "software");
+        assert_int_equal(strcmp(info.protection, "software") == 0, count < 2);
         assert_true(strlen(info.description) > 0 && strlen(info.caveat) > 0);
         assert_ptr_equal(pqe__backend_find(info.name)->info.name, info.name);
         count++;
     }
-    assert_int_equal(count, 2);
+    assert_true(count >= 2); /* and those that the build found what they need for */
     assert_false(pqe_backend_builtin(SIZE_MAX, &info));
     assert_false(pqe_backend_builtin(0, NULL));
     assert_null(pqe__backend_find("memor"));

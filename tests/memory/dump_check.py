@@ -10,10 +10,12 @@ HOST is memory_host, SEARCH dump_search, EXPAND expand_seed; CASE is one of
   expire      key-file vault; after the end of a session of 1 s, with no call made, nothing may be left
   passphrase  as lock, for a vault with a passphrase
   memory      as lock, for the memory backend, whose own key stays until it is closed
+  native      as lock, for a backend that keeps the ML-KEM keys: even while unlocked there is no seed and no
+              decapsulation key, in whatever form ("lock" shows that the search finds them where they are)
   core        while unlocked, an ordinary core dump holds no key from locked memory and no content
   core-fallback   the same with the fall-back of locked memory
 
-The first four force the fall-back (mmap, mlock), because memfd_secret hides keys from the dump in any case, and take it
+The first five force the fall-back (mmap, mlock), because memfd_secret hides keys from the dump in any case, and take it
 with `gcore -a`, which ignores MADV_DONTDUMP. A dump before lock must find keys and contents, so that
 a search that finds nothing means something. The host records its secrets masked (recorder.h); they are unmasked here.
 Exits with 77 where there is no gcore or no permission to use it.
@@ -47,8 +49,10 @@ KEK = {
     "expire": "pqc-enclave-file-backend-v1-key-file-seal",
     "passphrase": "key-encryption-key",
     "memory": "pqc-enclave-memory-backend-v1-seal",
+    "native": "pqc-enclave-file-backend-v1-key-file-seal",
 }
 CORE = {"core", "core-fallback"}
+DECAPSULATION = {"ML-KEM-vector", "ML-KEM-seed", "ML-KEM-key"}
 # libcrypto's contexts of an unlocked vault are in ordinary memory; they are freed, which wipes them, at its end.
 IN_LIBCRYPTO = {
     "pqc-enclave-head-key-v1", "pqc-enclave-index-key-v1", "pqc-enclave-audit-key-v1", "body-key", "body-nonce",
@@ -260,7 +264,8 @@ def prepare(scratch):
 
 
 def must_find(case, found):
-    missing = (HELD | {KEK[case]}) - set(found)
+    held = HELD - {"origin-key", "ML-KEM-vector"} if case == "native" else HELD
+    missing = (held | {KEK[case]}) - set(found)
     if missing:
         fail(f"the control dump, taken while unlocked, does not hold {', '.join(sorted(missing))}: "
              "the search would not notice them after lock either")
@@ -279,7 +284,11 @@ def must_not_find(when, found):
 def check_end(case, host, search_program, needles):
     host.expect("unlocked")
     dump, maps = host.dump("unlocked")
-    must_find(case, search(search_program, dump, needles, maps))
+    found = search(search_program, dump, needles, maps)
+    must_find(case, found)
+    if case == "native":
+        kept = {k: v for k, v in found.items() if k.split("+")[0] in DECAPSULATION}
+        must_not_find("while unlocked, of a backend that keeps the keys", kept)
     host.go_on()
     host.expect("ending")
     if case == "expire":
@@ -350,7 +359,7 @@ def main():
         probe(scratch)
         markers = prepare(scratch)
         config = {"passphrase": "file:passphrase", "memory": "memory"}.get(case, f"file:key-file={scratch}/key")
-        mode = case if case in {"expire", *CORE} else "lock"
+        mode = case if case in {"expire", "native", *CORE} else "lock"
         host = Host(program, scratch, config, mode)
         needles = Needles(case, scratch, expander, markers)
         try:

@@ -4,8 +4,8 @@
  *
  *   memory_host DIR CONFIG MODE
  *
- * MODE is lock, expire, core or core-fallback: which way the session ends, or that it is dumped while it runs. All but
- * core force the fall-back of locked memory.
+ * MODE is lock, expire, native, core or core-fallback: which way the session ends (native: as lock, and the backend keeps
+ * the ML-KEM keys), or that it is dumped while it runs. All but core force the fall-back of locked memory.
  *
  * DIR holds what the test put there (contents, texts, the passphrase) and takes the vault, the key file and the record
  * of secrets. Before each wait one line says where it stands; a byte on standard input lets it go on. Everything that
@@ -27,6 +27,8 @@
 #include <pqc_enclave/recovery.h>
 
 #include "backend/file/passphrase.h"
+#include "backend/nativekem.h"
+#include "backend/registry.h"
 #include "crypto/crypto.h"
 #include "memory/recorder.h"
 #include "util/secmem.h"
@@ -39,7 +41,8 @@
 
 typedef struct host {
     const char *dir, *config;
-    bool core; /* an ordinary core dump is to be taken */
+    bool core;   /* an ordinary core dump is to be taken */
+    bool native; /* a device has the ML-KEM keys: the double of one, in this process, but no part of the vault */
     pqe_backend *backend;
     pqe_vault *vault;
     char name[TEXT_MAX], description[TEXT_MAX];
@@ -121,7 +124,11 @@ open_vault(host *h)
     pqe__passphrase_set_params(&cheap);
     snprintf(vault, sizeof vault, "%s/vault", h->dir);
     recorder_call_random("backend key"); /* that of the memory backend */
-    OK(pqe_backend_open(h->config, &bo, &h->backend, err));
+    if (h->native)
+        OK(pqe_backend_open_ops(nativekem_wrap(pqe__backend_find("file")), strchr(h->config, ':') + 1, &bo, &h->backend,
+                                err));
+    else
+        OK(pqe_backend_open(h->config, &bo, &h->backend, err));
     recorder_call_random("random secret");
     vo.backend = h->backend;
     OK(pqe_vault_open(&vo, &h->vault, err));
@@ -363,6 +370,13 @@ static void (*const work[])(host *h) = {
     leave_open,
 };
 
+/* With a key pair of this program, which has nothing to do with the vault. */
+static bool
+is_with_own_key(void (*job)(host *h))
+{
+    return job == seal_only || job == open_only || job == encapsulate_only || job == decapsulate_only;
+}
+
 static void
 let_contents_go(host *h)
 {
@@ -436,6 +450,7 @@ main(int argc, char **argv)
     prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY); /* the dumper is not this program's parent */
     h.dir = argv[1];
     h.config = argv[2];
+    h.native = strcmp(argv[3], "native") == 0;
     h.core = strncmp(argv[3], "core", 4) == 0;
     if (strcmp(argv[3], "core") != 0)
         pqe__secmem_set_mode(PQE__SECMEM_FALLBACK);
@@ -448,7 +463,8 @@ main(int argc, char **argv)
     slurp(h.dir, "name", h.name, sizeof h.name - 1);
     slurp(h.dir, "description", h.description, sizeof h.description - 1);
     for (size_t i = 0; i < sizeof work / sizeof work[0]; i++)
-        on_its_own(&h, work[i]);
+        if (!h.native || !is_with_own_key(work[i]))
+            on_its_own(&h, work[i]);
     for (size_t i = 0, n = recorder_pages(&pages); i < n; i++)
         dprintf(STDOUT_FILENO, "page %lx\n", (unsigned long)(uintptr_t)pages[i]);
     say_and_wait("unlocked");

@@ -212,6 +212,17 @@ WRAP(pqe_status, pqe__hpke_open, const pqe__hpke_suite *suite, const pqe__kem_ke
     return status;
 }
 
+WRAP(pqe_status, pqe__hpke_open_by, const pqe__hpke_suite *suite, pqe__decapsulate_fn decapsulate, void *user,
+     const uint8_t *info, size_t info_len, const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len,
+     uint8_t *out, pqe_error *err)
+{
+    pqe_status status =
+        __real_pqe__hpke_open_by(suite, decapsulate, user, info, info_len, aad, aad_len, in, len, out, err);
+
+    record("unsealed secret", out, len - PQE__HPKE_OVERHEAD);
+    return status;
+}
+
 WRAP(pqe_status, pqe__backend_unseal, pqe_backend *backend, void *key, const uint8_t *aad, size_t aad_len,
      const uint8_t *sealed, size_t sealed_len, pqe_blob *secret, pqe_error *err)
 {

@@ -289,7 +289,7 @@ test_presence(void **state)
         pqe_policy_set(v, RULE(.kind = PQE_KIND_OTHER, .require_presence = true, .max_uses_per_hour = 2), err));
     assert_int_equal(get_status(v, "a"), PQE_E_POLICY);
     assert_int_equal(asked, 0);
-    ops.info.capabilities |= PQE_CAP_AUTHORIZE;
+    asking->capabilities |= PQE_CAP_AUTHORIZE;
     assert_int_equal(get_status(v, "a"), PQE_OK);
     assert_int_equal(asked, 1);
     assert_string_equal(last_reason, "read a (other)");

@@ -268,8 +268,9 @@ vault_get_info(PyObject *object, PyObject *unused)
         return NULL;
     if (!pqepy_leave(&call, pqe_vault_get_info(self->vault, &info, &call.err)))
         return NULL;
-    return Py_BuildValue("{s:s,s:s,s:s,s:s,s:I,s:K,s:K,s:O}", "vault_id", info.vault_id, "backend", info.backend,
-                         "suite", info.suite, "key_source", info.key_source, "format_version", info.format_version,
+    return Py_BuildValue("{s:s,s:s,s:s,s:s,s:s,s:O,s:I,s:K,s:K,s:O}", "vault_id", info.vault_id, "backend",
+                         info.backend, "suite", info.suite, "key_source", info.key_source, "held_by", info.held_by,
+                         "native_kem", info.native_kem ? Py_True : Py_False, "format_version", info.format_version,
                          "generation", (unsigned long long)info.generation, "artifact_count",
                          (unsigned long long)info.artifact_count, "read_only", info.read_only ? Py_True : Py_False);
 }

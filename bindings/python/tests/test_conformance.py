@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The conformance suite of the C library over a backend written in Python."""
 
+import re
+
 import pytest
 from software import SoftwareBackend
 
@@ -11,7 +13,8 @@ def test_python_backend_passes(capfd):
     failures = pqe_conformance.run("python", SoftwareBackend)
     report = capfd.readouterr()
     assert failures == 0, report.err
-    assert "[  PASSED  ] 20 test(s)" in report.err + report.out
+    passed = re.search(r"\[  PASSED  \] (\d+) test", report.err + report.out)
+    assert passed is not None and int(passed.group(1)) >= 21
 
 
 class Forgetful(SoftwareBackend):

@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A vault on a token of PKCS#11 3.2: NSS's softoken from Debian's unstable branch, in a folder of its own.
+#
+#   bed_nss.sh PROGRAM    PROGRAM is test_pkcs11_nss
+#
+# It shows that native ML-KEM and ML-DSA work as PKCS#11 3.2 has them. Softoken is software in the same process: about what
+# a chip protects it says nothing. Another token may want other templates, and will be slower.
+skip() {
+    echo "skipped: $*"
+    exit 77
+}
+[ -n "${PQE_BEDS:-}" ] || skip "a bed, for ./check --beds"
+cache=$("$(dirname "$0")/../../scripts/cache-dir")/nss-softoken # before lib.sh sets another HOME
+. "$(dirname "$0")/../cli/lib.sh"
+program=$1
+
+# What apt offers today is kept; a newer one is fetched when the folder is removed.
+fetch() {
+    local main apt new=$cache.new
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || skip "NSS is fetched by apt-get"
+    main=$(apt-get indextargets --format "\$(LABEL) \$(REPO_URI)" "Origin: Debian" 2>/dev/null |
+        sed -n 's/^Debian //p' | head -n 1)
+    [ -n "$main" ] || skip "apt knows no Debian mirror"
+    rm -rf "$new" && mkdir -p "$new/lists/partial" "$new/cache/archives/partial"
+    echo "deb $main sid main" >"$new/sources.list"
+    apt=(apt-get -qq -o "Dir::Etc::sourcelist=$new/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$new/lists"
+        -o "Dir::Cache=$new/cache" -o APT::Sandbox::User=root)
+    "${apt[@]}" update >"$out" 2>"$err" && (cd "$new" && "${apt[@]}" download libnss3 libnspr4 libc6) >"$out" 2>"$err" ||
+        skip "Debian's unstable branch cannot be read: $(tail -n 1 "$err")"
+    for package in "$new"/*.deb; do
+        case $package in
+        */libc6_*) dpkg-deb -x "$package" "$new/libc" ;;
+        *) dpkg-deb -x "$package" "$new/nss" ;;
+        esac
+        dpkg-deb -f "$package" Package Version >>"$new/versions"
+    done
+    rm -rf "$new/lists" "$new/cache" "$new"/*.deb
+    rm -rf "$cache" && mv "$new" "$cache"
+}
+[ -e "$cache/versions" ] || fetch
+echo "NSS from Debian's unstable branch:" && cat "$cache/versions"
+module=$(find "$cache/nss" -name libsoftokn3.so | head -n 1)
+[ -n "$module" ] || fail "no softoken in $cache"
+libraries=$(dirname "$module")
+
+# Where the system's C library is too old for it, the programs run with that of the same branch.
+loader=
+if LD_LIBRARY_PATH=$libraries ldd "$module" 2>&1 | grep -q 'not found'; then
+    loader=$(find "$cache/libc" -name 'ld-linux-*.so.*' | head -n 1)
+    libraries=$libraries:$(dirname "$(find "$cache/libc" -name libc.so.6 | head -n 1)")
+    echo "with its C library, this system's is older"
+fi
+# wrap NAME PROGRAM: a script that runs it so
+wrap() {
+    if [ -n "$loader" ]; then
+        printf '#!/bin/sh\nexec "%s" --library-path "%s" "%s" "$@"\n' "$loader" "$libraries" "$2"
+    else
+        printf '#!/bin/sh\nLD_LIBRARY_PATH="%s" exec "%s" "$@"\n' "$libraries" "$2"
+    fi >"$1"
+    chmod 700 "$1"
+}
+wrap "$work/program" "$program"
+wrap "$work/pqc-enclave" "$PQC_ENCLAVE"
+program=$work/program PQC_ENCLAVE=$work/pqc-enclave
+
+# The conformance suite, signatures, and what the token gives out.
+mkdir -m 700 suite && printf 1234 >suite/pin && chmod 600 suite/pin
+"$program" "$module" "$work/suite" || fail "test_pkcs11_nss"
+
+# The command, from one process to the next.
+mkdir -m 700 keys && printf 1234 >keys/pin && chmod 600 keys/pin
+uri=pkcs11:$("$program" "$module" "$work/keys" pin) || fail "no token"
+ok init --backend "$uri;tier=native"
+put secret "never outside"
+ok get secret -o copy
+same content copy
+ok info
+says "native ML-KEM"
+ok info --json
+json "$out" 'j["native_kem"] and "NSS" in j["held_by"]'
+ok doctor
+says "native ML-KEM"
+ok identity create --name device
+ok identity show --json
+json "$out" 'j["native"]'
+ok identity show --json && "$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["public_key"], end="")' "$out" >key.pem
+ok attest secret --challenge 00112233445566778899aabbccddeeff -o statement
+ok verify-attestation statement --trust key.pem --challenge 00112233445566778899aabbccddeeff
+openssl pkey -pubin -in key.pem -noout 2>/dev/null || echo "(this openssl knows no ML-DSA)"
+want 6 identity export --private -o private.pem
+ok key show
+cp "$out" grant-1
+ok rotate
+ok key show
+! cmp -s "$out" grant-1 || fail "the grant key is the old one"
+ok rotate --rekey
+ok get secret -o copy
+same content copy
+ok verify
+ok attest secret --challenge ffeeddccbbaa99887766554433221100 -o statement
+ok verify-attestation statement --trust key.pem --challenge ffeeddccbbaa99887766554433221100
+for i in 1 2 3; do
+    "$PQC_ENCLAVE" put "many-$i" content --kind other >/dev/null 2>>failures &
+done
+wait
+[ ! -s failures ] || fail "$(cat failures)"
+ok get many-2 -o copy
+same content copy
+
+# Without the token: nothing; with it again: all.
+mv keys/key4.db aside
+run get secret -o copy
+[ "$status" != 0 ] || fail "opened without its keys"
+mv aside keys/key4.db
+ok get secret -o copy
+same content copy
+
+# The way with the token's AES key alone.
+ok init --vault second --backend "$uri;tier=kek"
+ok put x content --vault second --kind other
+ok info --vault second --json
+json "$out" 'not j["native_kem"]'
+echo "vault, identity and attestation on native keys: sound"
