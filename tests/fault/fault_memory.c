@@ -898,6 +898,8 @@ try_operation(const operation *op, kind k, uint64_t *seed)
             die("%s, unharmed: %s: %s", op->name, pqe_status_name(status), err.message);
         op->undo();
     }
+    if (op->prepare == copy_vault) /* two vaults copied and opened for each point */
+        points /= 8;
     step = total <= points ? 1 : total / points;
     for (int sticky = 0; sticky < 2; sticky++)
         for (unsigned at = draw(seed, step); try_point(op, k, at, sticky == 1, &errors); at += step)
