@@ -16,6 +16,7 @@
 #include <pqc_enclave/recovery.h>
 
 #include "backend/faulty.h"
+#include "backend/nativekem.h"
 #include "backend/registry.h"
 #include "unit/support.h"
 
@@ -265,6 +266,51 @@ test_failing_backend(void **state)
     pqe_backend_close(&fresh);
 }
 
+/* Into a device that keeps the vault key itself, from one such key to another, and out of it. */
+static void
+test_native(void **state)
+{
+    bench *b = *state;
+    char config[600];
+    pqe_backend *first = NULL, *second = NULL;
+    pqe_recovery_key *key = NULL;
+    size_t before = nativekem_pairs();
+
+    snprintf(config, sizeof config, "key-file=%s", scratch_path(b->scratch, "key2"));
+    assert_pqe_ok(pqe_backend_open_ops(nativekem_wrap(&pqe__file_ops), config, NULL, &first, err));
+    snprintf(config, sizeof config, "key-file=%s", scratch_path(b->scratch, "key3"));
+    assert_pqe_ok(pqe_backend_open_ops(nativekem_wrap(&pqe__file_ops), config, NULL, &second, err));
+    nativekem_misfit(true);
+    assert_int_equal(move(b->vault, first, false, false), PQE_E_BACKEND);
+    nativekem_misfit(false);
+    assert_int_equal(nativekem_pairs(), before); /* what was made was dropped */
+    assert_false(is_there(b, "key2"));
+    check_whole(b->vault);
+    assert_int_equal(move(b->vault, first, false, false), PQE_OK);
+    assert_int_equal(nativekem_pairs(), before + 2);
+    check_whole(b->vault);
+    put_ok(b->vault, "second", "2", 1);
+    assert_pqe_ok(pqe_recovery_key_generate(&key, err));
+    assert_int_equal(pqe_recovery_create(b->vault, key, NULL, NULL), PQE_E_UNAVAILABLE);
+    assert_int_equal(move(b->vault, second, true, false), PQE_OK);
+    assert_int_equal(nativekem_pairs(), before + 4); /* the old ones are kept, as its key is */
+    check_whole(b->vault);
+    pqe_vault_close(&b->vault);
+    unlink(scratch_path(b->scratch, "key"));
+    b->vault = vault_open(b->dir, second);
+    check_whole(b->vault);
+    assert_int_equal(move(b->vault, b->backend, false, true), PQE_OK);
+    assert_int_equal(nativekem_pairs(), before + 2); /* these were destroyed with the key */
+    check_whole(b->vault);
+    get_equals(b->vault, "second", "2", 1);
+    assert_pqe_ok(pqe_recovery_create(b->vault, key, NULL, err));
+    assert_int_equal(move(b->vault, first, false, false), PQE_E_UNAVAILABLE); /* it could not be kept there */
+    check_whole(b->vault);
+    pqe_recovery_key_free(&key);
+    pqe_backend_close(&first);
+    pqe_backend_close(&second);
+}
+
 /* A vault with a recovery key moves, and the recovery key follows it. */
 static void
 test_with_recovery_key(void **state)
@@ -297,6 +343,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_same_backend, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_other_sessions, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failing_backend, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_native, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_with_recovery_key, set_up, tear_down),
     };
 
