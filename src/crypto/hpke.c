@@ -230,6 +230,6 @@ pqe__hpke_open_psk(const pqe__hpke_suite *suite, const pqe__hpke_psk *psk, const
 
     if (status != PQE_OK)
         return status;
-    return open_sealed(suite, psk, decapsulate_here, (void *)(uintptr_t)recipient, info, info_len, aad, aad_len, in, len,
-                       out, err);
+    return open_sealed(suite, psk, decapsulate_here, (void *)(uintptr_t)recipient, info, info_len, aad, aad_len, in,
+                       len, out, err);
 }

@@ -52,9 +52,8 @@ pqe__device_make(pqe_vault *vault, const pqe__home *home, const pqe__recovery_li
 {
     uint8_t sealed[PQE__SEALED_SECRET_SIZE], info[PQE__LABEL_MAX];
     size_t info_len = pqe__info_secret(info, keys->vault_id, keys->suite, PQE__SECRET_ROOT, keys->root_key_id);
-    pqe_status status = pqe__backend_decapsulates(home->backend)
-                            ? pqe__native_make(vault, home, keys, err)
-                            : make_device_keys(vault, home, recovery, keys, err);
+    pqe_status status = pqe__backend_decapsulates(home->backend) ? pqe__native_make(vault, home, keys, err)
+                                                                 : make_device_keys(vault, home, recovery, keys, err);
 
     if (status == PQE_OK)
         status = pqe__hpke_seal(&pqe__hpke_ml_kem_768, keys->vault_key, NULL, info, info_len, NULL, 0,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From one backend to another: the new one makes its key first, and one transaction puts the vault there. */
-#include "vault/internal.h"
+#include "vault/recovery.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,8 +18,10 @@ refuse_native(pqe__txn *txn, const pqe__identity_found *found, void *user, pqe_e
 
 /* What would fail later is found out before the new backend makes a key, perhaps with a person's help. */
 static pqe_status
-check_movable(pqe_vault *vault, uint8_t vault_id[PQE__ID_SIZE], pqe__native **old, pqe_error *err)
+check_movable(pqe_vault *vault, const pqe_backend *to, uint8_t vault_id[PQE__ID_SIZE], pqe__native **old,
+              pqe_error *err)
 {
+    pqe__recovery_list *recovery = NULL;
     pqe__txn txn;
     pqe_status status = pqe__txn_begin(vault, false, &txn, err);
 
@@ -31,7 +33,12 @@ check_movable(pqe_vault *vault, uint8_t vault_id[PQE__ID_SIZE], pqe__native **ol
     if (status == PQE_OK)
         status = pqe__identities_native(&txn, refuse_native, NULL, err);
     if (status == PQE_OK)
+        status = pqe__recovery_load(&txn, &recovery, err);
+    if (status == PQE_OK)
+        status = pqe__recovery_possible(to, recovery, err);
+    if (status == PQE_OK)
         status = pqe__native_copy(vault->session->keys->native, old, err);
+    pqe__secmem_free(recovery);
     pqe__txn_abort(&txn);
     return status;
 }
@@ -140,7 +147,7 @@ pqe__move(pqe_vault *vault, const pqe_rotate_opts *o, pqe_error *err)
     pqe_blob state = {.data = bytes, .capacity = sizeof bytes};
     pqe__home home = {.backend = o->backend}, left = {0};
     pqe__native *old = NULL;
-    pqe_status status = check_movable(vault, vault_id, &old, err);
+    pqe_status status = check_movable(vault, o->backend, vault_id, &old, err);
 
     if (status == PQE_OK)
         status = pqe__backend_enrol(home.backend, vault_id, &state, &home.key, err);

@@ -48,8 +48,7 @@ read_pair(const uint8_t *bytes, size_t size, uint8_t handle[PQE_SEAL_BLOB_MAX], 
 
 /* A pair that does not fit would be noticed at the next unlock, when it is too late. */
 static pqe_status
-try_pair(const pqe__home *home, const uint8_t *handle, size_t len, const pqe__kem_key *public_key,
-         pqe_error *err)
+try_pair(const pqe__home *home, const uint8_t *handle, size_t len, const pqe__kem_key *public_key, pqe_error *err)
 {
     struct {
         uint8_t sent[PQE__KEM_SHARED_SIZE], received[PQE__KEM_SHARED_SIZE];
@@ -60,8 +59,7 @@ try_pair(const pqe__home *home, const uint8_t *handle, size_t len, const pqe__ke
     if (status == PQE_OK)
         status = pqe__kem_encapsulate(public_key, NULL, ct, s->sent, err);
     if (status == PQE_OK)
-        status =
-            pqe__backend_kem_decapsulate(home->backend, home->key, handle, len, ct, sizeof ct, s->received, err);
+        status = pqe__backend_kem_decapsulate(home->backend, home->key, handle, len, ct, sizeof ct, s->received, err);
     if (status == PQE_OK && !pqe__equal(s->sent, s->received, sizeof s->sent))
         status = pqe__fail(err, PQE_E_BACKEND, PQE_ORIGIN_BACKEND, 0, "the backend made a key pair that does not fit");
     pqe__secmem_free(s);
@@ -70,8 +68,8 @@ try_pair(const pqe__home *home, const uint8_t *handle, size_t len, const pqe__ke
 
 /* `out` is NULL for the grant key, whose public part is needed only when somebody asks for it. */
 static pqe_status
-make_pair(pqe_vault *vault, const pqe__home *home, pqe__device_item item, uint8_t handle[PQE_SEAL_BLOB_MAX], size_t *len,
-          pqe__kem_key **out, pqe_error *err)
+make_pair(pqe_vault *vault, const pqe__home *home, pqe__device_item item, uint8_t handle[PQE_SEAL_BLOB_MAX],
+          size_t *len, pqe__kem_key **out, pqe_error *err)
 {
     uint8_t ek[PQE__KEM_PUBLIC_SIZE];
     pqe_blob handle_blob = {.data = handle, .capacity = PQE_SEAL_BLOB_MAX},
