@@ -91,6 +91,7 @@ struct cli {
     char *vault_dir_memory;
     pqe_vault_info facts; /**< as peeked when the vault was opened */
     pqe_backend *backend;
+    pqe_backend *new_backend; /* that the vault moves to */
     pqe_vault *vault;
 };
 

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <pqc_enclave/recovery.h>
+
 #include "commands.h"
 #include "doctor.h"
 #include "json.h"
@@ -117,6 +119,32 @@ check_rollback(doctor *d)
                    "whether an older copy of the directory is detected shows only once the vault opens");
 }
 
+static bool
+count_key(void *user, const pqe_recovery_info *info)
+{
+    (void)info;
+    ++*(size_t *)user;
+    return true;
+}
+
+/* Only of a vault that was opened. */
+static void
+check_recovery(doctor *d)
+{
+    size_t count = 0;
+    pqe_error error = {0};
+
+    if (d->c->vault == NULL || !pqe_vault_is_unlocked(d->c->vault))
+        return;
+    if (pqe_recovery_list(d->c->vault, count_key, &count, &error) != PQE_OK)
+        doctor_say(d, DOCTOR_FAIL, "recovery", NULL, "%s: %s", pqe_status_name(error.status), error.message);
+    else if (count == 0)
+        doctor_say(d, DOCTOR_WARN, "recovery", "`" CLI_NAME " recovery create` makes one",
+                   "there is no recovery key: with its %s lost, the vault is lost", d->c->facts.key_source);
+    else
+        doctor_say(d, DOCTOR_OK, "recovery", NULL, "%zu recovery key%s", count, count == 1 ? "" : "s");
+}
+
 /* False if there is no vault to look at. */
 static bool
 check_vault(doctor *d)
@@ -168,6 +196,7 @@ run(cli *c)
             doctor_say(&d, DOCTOR_OK, "device-keys", NULL,
                        "native ML-KEM: the decapsulation keys never leave the backend");
         check_unlock(&d);
+        check_recovery(&d);
         check_rollback(&d);
     }
     code = print_summary(&d);

@@ -8,84 +8,23 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <pqc_enclave/backend.h>
-
 #include "backend_note.h"
 #include "commands.h"
 #include "json.h"
+#include "newbackend.h"
 #include "process.h"
 #include "report.h"
 #include "session.h"
-
-/* `config` is a name, or "name:more". Of the file backend, `more` is what options say. */
-static bool
-find_backend(const char *config, pqe_backend_info *out)
-{
-    size_t len = strcspn(config, ":");
-
-    for (size_t i = 0; pqe_backend_builtin(i, out); i++)
-        if (strlen(out->name) == len && memcmp(out->name, config, len) == 0)
-            return config[len] == '\0' || strcmp(out->name, "file") != 0;
-    return false;
-}
-
-/* A key inside the vault goes wherever the vault goes. */
-static int
-check_key_place(cli *c)
-{
-    bool is_default = cli_option_value(c, "key-file") == NULL;
-    char *path = cli_key_file(c, "0"); /* the default place is the same directory whatever the vault's id */
-    bool inside = path != NULL && cli_is_inside(c->vault_dir, path);
-
-    free(path);
-    if (inside && is_default)
-        return cli_usage(c, "the key file's default place is inside the vault and would go wherever the vault goes; "
-                            "give another --vault, or --key-file");
-    if (inside)
-        return cli_usage(c, "--key-file: a key inside the vault goes wherever the vault goes; choose another place");
-    return 0;
-}
 
 /* Checks that the options make sense together and with the backend. */
 static int
 check_options(cli *c, const char *backend, bool by_passphrase)
 {
-    const char *suite = cli_option_value(c, "suite"), *key_file = cli_option_value(c, "key-file");
-    pqe_backend_info info;
+    const char *suite = cli_option_value(c, "suite");
 
     if (suite != NULL && strcmp(suite, PQE_SUITE_ML_KEM_768) != 0)
         return cli_usage(c, "--suite: %s is not a suite of this version; there is " PQE_SUITE_ML_KEM_768, suite);
-    if (!find_backend(backend, &info))
-        return cli_fail(c, PQE_E_UNAVAILABLE, "cannot open backend", NULL, "there is no backend of that name", NULL);
-    if ((info.capabilities & PQE_CAP_PERSISTENT) == 0)
-        return cli_usage(c, "--backend: the key of %s ends with the process, a vault on disk could not be opened again",
-                         backend);
-    if (by_passphrase && (info.capabilities & PQE_CAP_PASSPHRASE) == 0)
-        return cli_usage(c, "the backend %s takes no passphrase", backend);
-    if (by_passphrase && key_file != NULL)
-        return cli_usage(c, "a vault is opened by a key file or by a passphrase, not by both");
-    if (strcmp(info.name, "file") != 0)
-        return key_file != NULL ? cli_usage(c, "--key-file: the backend %s takes no key file", info.name) : 0;
-    return by_passphrase ? 0 : check_key_place(c);
-}
-
-/* "name", "name:passphrase" or "name:key-file=PATH"; of tpm2 what was given, with ";pin". NULL if out of memory. */
-static char *
-backend_config(const cli *c, const char *backend, bool by_passphrase)
-{
-    const char *key_file = cli_option_value(c, "key-file");
-    char *config = NULL;
-    int n;
-
-    if (by_passphrase && cli_is_tpm2(backend))
-        n = asprintf(&config, "%s%cpin", backend, strchr(backend, ':') != NULL ? ';' : ':');
-    else if (by_passphrase)
-        n = asprintf(&config, "%s:passphrase", backend);
-    else if (key_file != NULL)
-        n = asprintf(&config, "%s:key-file=%s", backend, key_file);
-    else
-        n = asprintf(&config, "%s", backend);
-    return n < 0 ? NULL : config;
+    return cli_check_new_backend(c, backend, cli_option_value(c, "key-file"), by_passphrase);
 }
 
 /* A directory just made survives a power cut once the one that holds it is synced. */
@@ -182,7 +121,7 @@ run(cli *c)
         return code;
     /* What is half made goes when the passphrase is not given; the rest takes a moment and is finished. */
     cli_catch_signals();
-    config = backend_config(c, backend, by_passphrase);
+    config = cli_new_backend_config(backend, cli_option_value(c, "key-file"), by_passphrase);
     if (config == NULL)
         return cli_fail_errno(c, ENOMEM, "cannot create vault", c->vault_dir, NULL);
     c->passphrase.is_pin = strncmp(config, "pkcs11", 6) == 0;

@@ -284,3 +284,43 @@ cli_passphrase_read(void *user, pqe_passphrase_purpose purpose, char *buf, size_
     }
     return status;
 }
+
+/* ---- other secrets ---- */
+
+pqe_status
+cli_ask_line(cli_passphrase *p, const char *question, char *buf, size_t capacity, size_t *len)
+{
+    terminal t = {.in.fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)};
+    pqe_status status;
+
+    *len = 0;
+    p->object = NULL;
+    if (t.in.fd < 0 || !terminal_silence(&t)) {
+        if (t.in.fd >= 0)
+            close(t.in.fd);
+        return fail(p, PQE_E_DENIED, 0, "there is no terminal to ask on", NULL);
+    }
+    say(t.in.fd, question, "", ": ");
+    status = read_line(p, &t, buf, capacity, len, NULL);
+    say(t.in.fd, "\n", "", "");
+    terminal_restore(&t);
+    close(t.in.fd);
+    if (status == PQE_E_CANCELLED && cli_interrupted() == 0)
+        fail(p, status, 0, "nothing was entered", NULL);
+    if (status == PQE_E_LIMIT)
+        fail(p, status, 0, "the line is too long", NULL);
+    if (status != PQE_OK)
+        explicit_bzero(buf, capacity);
+    return status;
+}
+
+bool
+cli_show_on_terminal(const char *text)
+{
+    int fd = open("/dev/tty", O_WRONLY | O_CLOEXEC | O_NOCTTY);
+    bool ok = fd >= 0 && cli_write_all(fd, text, strlen(text)) == 0;
+
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}

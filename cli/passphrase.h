@@ -24,4 +24,10 @@ typedef struct cli_passphrase {
 /** A pqe_passphrase_fn whose `user` is a cli_passphrase. */
 pqe_status cli_passphrase_read(void *user, pqe_passphrase_purpose purpose, char *buf, size_t capacity, size_t *len);
 
+/** Asks for one line on the terminal, without echo; `question` is followed by ": ". It need not be a passphrase. What
+ *  failed is in p->error, PQE_E_DENIED where there is no terminal. */
+pqe_status cli_ask_line(cli_passphrase *p, const char *question, char *buf, size_t capacity, size_t *len);
+/** Shows text on the terminal, whatever standard output is. False where there is none. */
+bool cli_show_on_terminal(const char *text);
+
 #endif

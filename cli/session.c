@@ -259,4 +259,5 @@ cli_close(cli *c)
 {
     pqe_vault_close(&c->vault);
     pqe_backend_close(&c->backend);
+    pqe_backend_close(&c->new_backend);
 }

@@ -566,12 +566,25 @@ PQE_API pqe_status pqe_verify(pqe_vault *vault, const char *name_or_id, pqe_veri
 typedef struct pqe_rotate_opts {
     size_t size; /**< sizeof(pqe_rotate_opts) */
     bool rekey;  /**< also replace root and session secrets and re-wrap every DEK */
+    pqe_backend
+        *backend; /**< move the vault to this backend, which may be the present one opened with other settings, or
+                             the same handle; not owned; NULL: the vault stays where it is */
+    bool
+        discard_old; /**< with `backend`: have the old backend destroy its key (a key file is removed) once the vault has
+                         moved. Backups of the vault from before cannot be opened then, unless by a recovery key */
 } pqe_rotate_opts;
 
 /**
  * Makes new device keys and re-seals the root and session secrets to them, in one transaction; with `rekey` replaces
  * the secrets too. Bodies are never rewritten. Other processes' sessions carry on (they reload the keys through their
  * backend). `opts` may be NULL. Packages sealed to the old grant key can no longer be opened.
+ *
+ * With `backend` the vault moves: the new backend makes a key for it and seals the new device keys, in the same
+ * transaction. The running session goes on with the new backend, which must outlive the vault handle; the old one is not
+ * used any more. Sessions of other processes end with PQE_E_LOCKED. A crash leaves the vault on the old backend or on the
+ * new one; on failure the new backend's key is taken back.
+ * Errors then also: PQE_E_EXISTS if the new backend's place is taken (a key file that is there already), PQE_E_STATE if
+ * an identity's key is the old backend's own and cannot move (remove it first), and those of the backend.
  */
 PQE_API pqe_status pqe_rotate(pqe_vault *vault, const pqe_rotate_opts *opts, pqe_error *err);
 

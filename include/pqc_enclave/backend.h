@@ -71,8 +71,10 @@ typedef struct pqe_backend_ops {
     pqe_status (*enrol)(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], pqe_blob *state, void **key,
                         pqe_error *err);
 
-    /** Undoes enrol() where the vault could not be made: removes key files and the like. Called before detach(). `key`
-     *  NULL: an enrol() for this vault was cut short in a process that died; whatever it left is of no use and is to be
+    /** Destroys a key: undoes enrol() where the vault could not be made or moved here, and where the vault has moved
+     *  away and its owner says so, does it to a key from attach(). Removes key files and the like. Called before
+     *  detach(). Another key that this backend has of the same vault must not suffer: a vault may move from one to the
+     *  other. `key` NULL: an enrol() for this vault was cut short in a process that died; whatever it left is of no use and is to be
      *  removed, nothing else. Optional: a backend that leaves nothing behind has nothing to undo. */
     void (*discard)(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], void *key);
 

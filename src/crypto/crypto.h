@@ -116,6 +116,11 @@ pqe_status pqe__kem_decapsulate(const pqe__kem_key *key, const uint8_t *ct, size
                                 uint8_t shared[PQE__KEM_SHARED_SIZE], pqe_error *err);
 /** SubjectPublicKeyInfo PEM, RFC 9935; NUL-terminated, *len without it. */
 pqe_status pqe__kem_public_pem(const pqe__kem_key *key, char *buf, size_t capacity, size_t *len, pqe_error *err);
+/** PKCS#8 PEM that holds the seed alone (RFC 9935, section 6); NUL-terminated, *len without it. */
+pqe_status pqe__kem_seed_to_pem(const uint8_t seed[PQE__KEM_SEED_SIZE], char *buf, size_t capacity, size_t *len,
+                                pqe_error *err);
+/** The seed in such a PEM, or in one that holds the expanded key beside it. PQE_E_MALFORMED for anything else. */
+pqe_status pqe__kem_seed_from_pem(const char *pem, size_t len, uint8_t seed[PQE__KEM_SEED_SIZE], pqe_error *err);
 
 /* ---- signatures: pure ML-DSA, FIPS 204 ---- */
 
@@ -201,5 +206,24 @@ typedef pqe_status (*pqe__decapsulate_fn)(void *user, const uint8_t *ct, size_t 
 pqe_status pqe__hpke_open_by(const pqe__hpke_suite *suite, pqe__decapsulate_fn decapsulate, void *user,
                              const uint8_t *info, size_t info_len, const uint8_t *aad, size_t aad_len,
                              const uint8_t *in, size_t len, uint8_t *out, pqe_error *err);
+
+/** A secret that both sides have: whoever opens knows that the sender has it (RFC 9180, section 9.1.1). At least 32
+ *  bytes of full entropy, and a public name for it. */
+typedef struct pqe__hpke_psk {
+    const uint8_t *key;
+    size_t key_len;
+    const uint8_t *id;
+    size_t id_len;
+} pqe__hpke_psk;
+/** PSK mode; otherwise as above. */
+pqe_status pqe__hpke_seal_psk(const pqe__hpke_suite *suite, const pqe__hpke_psk *psk, const pqe__kem_key *recipient,
+                              const uint8_t *randomness, const uint8_t *info, size_t info_len, const uint8_t *aad,
+                              size_t aad_len, const uint8_t *in, size_t len, uint8_t *out, pqe_error *err);
+pqe_status pqe__hpke_open_psk(const pqe__hpke_suite *suite, const pqe__hpke_psk *psk, const pqe__kem_key *recipient,
+                              const uint8_t *info, size_t info_len, const uint8_t *aad, size_t aad_len,
+                              const uint8_t *in, size_t len, uint8_t *out, pqe_error *err);
+
+/** DeriveKeyPair() of draft-ietf-hpke-pq, section 3: the ML-KEM-768 seed that `ikm` determines. */
+pqe_status pqe__kem_derive_seed(const uint8_t *ikm, size_t ikm_len, uint8_t seed[PQE__KEM_SEED_SIZE], pqe_error *err);
 
 #endif

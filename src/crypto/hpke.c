@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * HPKE, RFC 9180: base mode, one message (section 6.1), HKDF-SHA256, with ML-KEM-768 as KEM after draft-ietf-hpke-pq:
- * its shared secret enters the key schedule as it is.
+ * HPKE, RFC 9180: base and PSK mode, one message (section 6.1), HKDF-SHA256, with ML-KEM-768 as KEM after
+ * draft-ietf-hpke-pq: its shared secret enters the key schedule as it is.
  */
 #include <string.h>
 
@@ -87,22 +87,35 @@ labeled_expand(const uint8_t *suite_id, const uint8_t prk[HASH_SIZE], const char
     return pqe__hkdf_expand(PQE__HKDF_SHA256, prk, HASH_SIZE, info, c.pos, out, len, err);
 }
 
-/* RFC 9180, section 5.1, KeySchedule() in base mode, from s->shared: psk and psk_id are empty. Gives the AEAD's context
+enum { MODE_BASE = 0x00, MODE_PSK = 0x01 };
+static const pqe__hpke_psk no_psk;
+
+/* RFC 9180, section 5.1, VerifyPSKInputs(): both are there or neither; section 9.5: at least 32 bytes. */
+static pqe_status
+check_psk(const pqe__hpke_psk *psk, pqe_error *err)
+{
+    if (psk->key_len >= 32 && psk->id_len > 0)
+        return PQE_OK;
+    return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_CRYPTO, 0, "HPKE in PSK mode needs a key of 32 bytes and its id");
+}
+
+/* RFC 9180, section 5.1, KeySchedule(), from s->shared; in base mode psk and psk_id are empty. Gives the AEAD's context
  * and in s->nonce that of sequence number 0, which is base_nonce (section 5.2). */
 static pqe_status
-key_schedule(const pqe__hpke_suite *suite, secrets *s, const uint8_t *info, size_t info_len, pqe__aead **aead,
-             pqe_error *err)
+key_schedule(const pqe__hpke_suite *suite, const pqe__hpke_psk *psk, secrets *s, const uint8_t *info, size_t info_len,
+             pqe__aead **aead, pqe_error *err)
 {
     uint8_t suite_id[SUITE_ID_SIZE], context[CONTEXT_SIZE];
     pqe_status status;
 
     make_suite_id(suite, suite_id);
-    context[0] = 0x00; /* mode_base */
-    status = labeled_extract(suite_id, NULL, 0, "psk_id_hash", NULL, 0, context + 1, err);
+    context[0] = psk->key_len != 0 ? MODE_PSK : MODE_BASE;
+    status = labeled_extract(suite_id, NULL, 0, "psk_id_hash", psk->id, psk->id_len, context + 1, err);
     if (status == PQE_OK)
         status = labeled_extract(suite_id, NULL, 0, "info_hash", info, info_len, context + 1 + HASH_SIZE, err);
     if (status == PQE_OK)
-        status = labeled_extract(suite_id, s->shared, PQE__KEM_SHARED_SIZE, "secret", NULL, 0, s->secret, err);
+        status = labeled_extract(suite_id, s->shared, PQE__KEM_SHARED_SIZE, "secret", psk->key, psk->key_len, s->secret,
+                                 err);
     if (status == PQE_OK)
         status = labeled_expand(suite_id, s->secret, "key", context, s->key, suite->key_len, err);
     if (status == PQE_OK)
@@ -112,11 +125,11 @@ key_schedule(const pqe__hpke_suite *suite, secrets *s, const uint8_t *info, size
     return status;
 }
 
-/* RFC 9180, section 6.1, SealBase(): enc || ct. */
-pqe_status
-pqe__hpke_seal(const pqe__hpke_suite *suite, const pqe__kem_key *recipient, const uint8_t *randomness,
-               const uint8_t *info, size_t info_len, const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len,
-               uint8_t *out, pqe_error *err)
+/* RFC 9180, section 6.1, SealBase() and SealPSK(): enc || ct. */
+static pqe_status
+seal(const pqe__hpke_suite *suite, const pqe__hpke_psk *psk, const pqe__kem_key *recipient, const uint8_t *randomness,
+     const uint8_t *info, size_t info_len, const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len,
+     uint8_t *out, pqe_error *err)
 {
     secrets *s;
     pqe__aead *aead = NULL;
@@ -128,7 +141,7 @@ pqe__hpke_seal(const pqe__hpke_suite *suite, const pqe__kem_key *recipient, cons
         return pqe__fail_nomem(err);
     status = pqe__kem_encapsulate(recipient, randomness, out, s->shared, err);
     if (status == PQE_OK)
-        status = key_schedule(suite, s, info, info_len, &aead, err);
+        status = key_schedule(suite, psk, s, info, info_len, &aead, err);
     if (status == PQE_OK)
         status = pqe__aead_seal(aead, s->nonce, aad, aad_len, in, len, out + PQE__KEM_CIPHERTEXT_SIZE, err);
     if (status != PQE_OK)
@@ -138,11 +151,11 @@ pqe__hpke_seal(const pqe__hpke_suite *suite, const pqe__kem_key *recipient, cons
     return status;
 }
 
-/* RFC 9180, section 6.1, OpenBase(). */
-pqe_status
-pqe__hpke_open_by(const pqe__hpke_suite *suite, pqe__decapsulate_fn decapsulate, void *user, const uint8_t *info,
-                  size_t info_len, const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len, uint8_t *out,
-                  pqe_error *err)
+/* RFC 9180, section 6.1, OpenBase() and OpenPSK(). */
+static pqe_status
+open_sealed(const pqe__hpke_suite *suite, const pqe__hpke_psk *psk, pqe__decapsulate_fn decapsulate, void *user,
+            const uint8_t *info, size_t info_len, const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len,
+            uint8_t *out, pqe_error *err)
 {
     secrets *s;
     pqe__aead *aead = NULL;
@@ -156,7 +169,7 @@ pqe__hpke_open_by(const pqe__hpke_suite *suite, pqe__decapsulate_fn decapsulate,
     if (status == PQE_OK)
         status = decapsulate(user, in, PQE__KEM_CIPHERTEXT_SIZE, s->shared, err);
     if (status == PQE_OK)
-        status = key_schedule(suite, s, info, info_len, &aead, err);
+        status = key_schedule(suite, psk, s, info, info_len, &aead, err);
     if (status == PQE_OK)
         status = pqe__aead_open(aead, s->nonce, aad, aad_len, in + PQE__KEM_CIPHERTEXT_SIZE,
                                 len - PQE__KEM_CIPHERTEXT_SIZE, out, err);
@@ -178,10 +191,50 @@ decapsulate_here(void *user, const uint8_t *ct, size_t len, uint8_t shared[PQE__
 }
 
 pqe_status
+pqe__hpke_open_by(const pqe__hpke_suite *suite, pqe__decapsulate_fn decapsulate, void *user, const uint8_t *info,
+                  size_t info_len, const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len, uint8_t *out,
+                  pqe_error *err)
+{
+    return open_sealed(suite, &no_psk, decapsulate, user, info, info_len, aad, aad_len, in, len, out, err);
+}
+
+pqe_status
+pqe__hpke_seal(const pqe__hpke_suite *suite, const pqe__kem_key *recipient, const uint8_t *randomness,
+               const uint8_t *info, size_t info_len, const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len,
+               uint8_t *out, pqe_error *err)
+{
+    return seal(suite, &no_psk, recipient, randomness, info, info_len, aad, aad_len, in, len, out, err);
+}
+
+pqe_status
 pqe__hpke_open(const pqe__hpke_suite *suite, const pqe__kem_key *recipient, const uint8_t *info, size_t info_len,
                const uint8_t *aad, size_t aad_len, const uint8_t *in, size_t len, uint8_t *out, pqe_error *err)
 {
     own_key own = {recipient};
 
     return pqe__hpke_open_by(suite, decapsulate_here, &own, info, info_len, aad, aad_len, in, len, out, err);
+}
+
+pqe_status
+pqe__hpke_seal_psk(const pqe__hpke_suite *suite, const pqe__hpke_psk *psk, const pqe__kem_key *recipient,
+                   const uint8_t *randomness, const uint8_t *info, size_t info_len, const uint8_t *aad, size_t aad_len,
+                   const uint8_t *in, size_t len, uint8_t *out, pqe_error *err)
+{
+    pqe_status status = check_psk(psk, err);
+
+    return status == PQE_OK ? seal(suite, psk, recipient, randomness, info, info_len, aad, aad_len, in, len, out, err)
+                            : status;
+}
+
+pqe_status
+pqe__hpke_open_psk(const pqe__hpke_suite *suite, const pqe__hpke_psk *psk, const pqe__kem_key *recipient,
+                   const uint8_t *info, size_t info_len, const uint8_t *aad, size_t aad_len, const uint8_t *in,
+                   size_t len, uint8_t *out, pqe_error *err)
+{
+    own_key own = {recipient};
+    pqe_status status = check_psk(psk, err);
+
+    if (status != PQE_OK)
+        return status;
+    return open_sealed(suite, psk, decapsulate_here, &own, info, info_len, aad, aad_len, in, len, out, err);
 }

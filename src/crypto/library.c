@@ -82,12 +82,14 @@ prepare_contexts(pqe__library *l)
     return ok;
 }
 
-/* Private ML-DSA keys are written as their seed where there is one (RFC 9881, section 6). */
+/* Private ML-DSA keys are written as their seed where there is one (RFC 9881, section 6), ML-KEM keys always are
+   (RFC 9935, section 6). */
 static OSSL_PROVIDER *
 load_provider(OSSL_LIB_CTX *ctx)
 {
-    char formats[] = "seed-only,priv-only";
+    char formats[] = "seed-only,priv-only", kem_formats[] = "seed-only";
     OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_ML_DSA_OUTPUT_FORMATS, formats, 0),
+                           OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_ML_KEM_OUTPUT_FORMATS, kem_formats, 0),
                            OSSL_PARAM_construct_end()};
 
     return OSSL_PROVIDER_load_ex(ctx, "default", params);

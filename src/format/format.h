@@ -7,6 +7,7 @@
 #define PQE_FORMAT_FORMAT_H
 
 #include <pqc_enclave/identity.h>
+#include <pqc_enclave/recovery.h>
 
 #include "util/cursor.h"
 #include "util/error.h"
@@ -66,6 +67,8 @@ typedef struct pqe__head_private {
     char device_id[PQE__HEAD_DEVICE_ID_MAX + 1];
     bool has_policy;
     uint8_t policy[PQE__DIGEST_SIZE]; /* SHA-256 of the policy as it is stored */
+    bool has_recovery;
+    uint8_t recovery[PQE__DIGEST_SIZE]; /* SHA-256 of the list of recovery keys as it is stored */
     pqe__audit_head audit;
     uint8_t hash_default[PQE_KIND_OTHER + 1]; /* by kind: a pqe__hash_algorithm, or 0 for SHA3-256 */
     bool has_counter;
@@ -132,7 +135,7 @@ pqe_status pqe__record_decode(const uint8_t *bytes, size_t len, pqe__record *out
 
 /* ---- identity ---- */
 
-#define PQE__IDENTITY_MAX 16384u
+#define PQE__IDENTITY_MAX 32768u
 
 /** How an identity's private key is kept. */
 typedef enum {
@@ -149,17 +152,52 @@ typedef struct pqe__identity {
     pqe__text name;
     const uint8_t *public_key, *sealed, *extra;
     size_t public_key_len, sealed_len, extra_len;
+    const uint8_t *copies; /* what is sealed, for each recovery key: its id, then the secret HPKE-sealed to it */
+    size_t copies_len;
 } pqe__identity;
+
+#define PQE__IDENTITY_COPY_SIZE (PQE__ID_SIZE + 1136u) /* 1088 + 32 + 16 */
+#define PQE__IDENTITY_COPIES_MAX (PQE_RECOVERY_KEYS_MAX * PQE__IDENTITY_COPY_SIZE)
 
 /** Appends; the caller checks `out->ok`. */
 void pqe__identity_encode(const pqe__identity *identity, pqe__wcur *out);
 /** Refuses anything that pqe__identity_encode() would not have written. */
 pqe_status pqe__identity_decode(const uint8_t *bytes, size_t len, pqe__identity *out, pqe_error *err);
 
+/* ---- recovery keys ---- */
+
+#define PQE__RECOVERY_EK_SIZE 1184u /* ML-KEM-768 */
+
+/** What the vault knows of one recovery key. */
+typedef struct pqe__recovery_entry {
+    uint8_t slot; /* of its device item */
+    uint8_t key_id[PQE__ID_SIZE];
+    pqe__suite suite;
+    uint64_t created_at;   /* seconds since 1970, UTC */
+    uint8_t authority[32]; /* secret: shows the recovery key that what is sealed to it comes from the vault */
+    char name[PQE_RECOVERY_NAME_MAX + 1];
+    uint8_t ek[PQE__RECOVERY_EK_SIZE];
+} pqe__recovery_entry;
+
+typedef struct pqe__recovery_list {
+    size_t count;
+    pqe__recovery_entry keys[PQE_RECOVERY_KEYS_MAX]; /* slots ascend */
+} pqe__recovery_list;
+
+#define PQE__RECOVERY_LIST_MAX (3u + PQE_RECOVERY_KEYS_MAX * (65u + PQE_RECOVERY_NAME_MAX + PQE__RECOVERY_EK_SIZE))
+void pqe__recovery_list_encode(const pqe__recovery_list *list, pqe__wcur *out);
+/** Refuses anything that pqe__recovery_list_encode() would not have written. */
+pqe_status pqe__recovery_list_decode(const uint8_t *bytes, size_t len, pqe__recovery_list *out, pqe_error *err);
+
 /* ---- labelled inputs ---- */
 
 typedef enum { PQE__KEY_VAULT = 1, PQE__KEY_GRANT = 2, PQE__KEY_ORIGIN = 3 } pqe__key_purpose;
-typedef enum { PQE__SECRET_ROOT = 1, PQE__SECRET_SESSION = 2 } pqe__secret_purpose;
+typedef enum {
+    PQE__SECRET_ROOT = 1,
+    PQE__SECRET_SESSION = 2,
+    PQE__SECRET_RECOVERY = 3, /* the vault key, sealed to a recovery key */
+    PQE__SECRET_IDENTITY = 4  /* an identity's secret, sealed to a recovery key */
+} pqe__secret_purpose;
 
 #define PQE__LABEL_MAX 96u
 /** AAD under which the backend seals a device key. */

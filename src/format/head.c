@@ -8,8 +8,8 @@
 
 static const uint8_t head_magic[8] = {'P', 'Q', 'E', 'H', 'E', 'A', 'D', '\n'};
 
-/* Tags of the private part. 3 is kept for recovery keys. */
-enum { TAG_DEVICE_ID = 1, TAG_POLICY = 2, TAG_AUDIT = 4, TAG_HASH_DEFAULTS = 5, TAG_COUNTER = 6 };
+/* Tags of the private part. */
+enum { TAG_DEVICE_ID = 1, TAG_POLICY = 2, TAG_RECOVERY = 3, TAG_AUDIT = 4, TAG_HASH_DEFAULTS = 5, TAG_COUNTER = 6 };
 #define AUDIT_HEAD_SIZE (4u + 8u + 2u * PQE__DIGEST_SIZE)
 
 /* RFC 9180, section 7; ML-KEM-768 from draft-ietf-hpke-pq. */
@@ -146,6 +146,11 @@ pqe__head_encode_private(const pqe__head_private *priv, pqe__wcur *out, pqe_erro
         pqe__put_u32(out, PQE__DIGEST_SIZE);
         pqe__put_bytes(out, priv->policy, PQE__DIGEST_SIZE);
     }
+    if (priv->has_recovery) {
+        pqe__put_u16(out, TAG_RECOVERY);
+        pqe__put_u32(out, PQE__DIGEST_SIZE);
+        pqe__put_bytes(out, priv->recovery, PQE__DIGEST_SIZE);
+    }
     if (priv->audit.chain != 0) {
         pqe__put_u16(out, TAG_AUDIT);
         pqe__put_u32(out, AUDIT_HEAD_SIZE);
@@ -187,6 +192,10 @@ decode_setting(uint16_t tag, const uint8_t *value, size_t size, pqe__head_privat
         out->has_policy = true;
         pqe__get_copy(&c, out->policy, PQE__DIGEST_SIZE);
         break;
+    case TAG_RECOVERY:
+        out->has_recovery = true;
+        pqe__get_copy(&c, out->recovery, PQE__DIGEST_SIZE);
+        break;
     case TAG_HASH_DEFAULTS:
         return get_hash_defaults(value, size, out);
     case TAG_COUNTER:
@@ -219,8 +228,8 @@ pqe__head_decode_private(const uint8_t *bytes, size_t len, pqe__head_private *ou
         if (value == NULL || tag <= last)
             return settings_damaged(err);
         last = tag;
-        if (tag != TAG_DEVICE_ID && tag != TAG_POLICY && tag != TAG_AUDIT && tag != TAG_HASH_DEFAULTS &&
-            tag != TAG_COUNTER)
+        if (tag != TAG_DEVICE_ID && tag != TAG_POLICY && tag != TAG_RECOVERY && tag != TAG_AUDIT &&
+            tag != TAG_HASH_DEFAULTS && tag != TAG_COUNTER)
             return pqe__fail(err, PQE_E_VERSION, PQE_ORIGIN_FORMAT, tag,
                              "the vault uses setting %u, which this version does not know", tag);
         if (first != (tag == TAG_DEVICE_ID) || !decode_setting(tag, value, size, out))

@@ -27,6 +27,7 @@ pqe__identity_encode(const pqe__identity *identity, pqe__wcur *out)
     put_sized(out, identity->public_key, identity->public_key_len);
     put_sized(out, identity->sealed, identity->sealed_len);
     put_sized(out, identity->extra, identity->extra_len);
+    put_sized(out, identity->copies, identity->copies_len);
 }
 
 static const uint8_t *
@@ -42,7 +43,9 @@ is_sound(const pqe__identity *i)
     return (i->algorithm == PQE_ML_DSA_65 || i->algorithm == PQE_ML_DSA_87) &&
            i->public_key_len == pqe_sig_public_size(i->algorithm) && i->form >= PQE__IDENTITY_SEED &&
            i->form <= PQE__IDENTITY_NATIVE && (i->extra_len != 0) == (i->form == PQE__IDENTITY_EXPANDED) &&
-           i->sealed_len != 0 && i->name.len <= PQE_IDENTITY_NAME_MAX && pqe__utf8_valid(i->name.data, i->name.len);
+           i->copies_len % PQE__IDENTITY_COPY_SIZE == 0 && i->copies_len <= PQE__IDENTITY_COPIES_MAX &&
+           (i->copies_len == 0 || i->form != PQE__IDENTITY_NATIVE) && i->sealed_len != 0 &&
+           i->name.len <= PQE_IDENTITY_NAME_MAX && pqe__utf8_valid(i->name.data, i->name.len);
 }
 
 pqe_status
@@ -62,6 +65,7 @@ pqe__identity_decode(const uint8_t *bytes, size_t len, pqe__identity *out, pqe_e
     out->public_key = get_sized(&c, &out->public_key_len);
     out->sealed = get_sized(&c, &out->sealed_len);
     out->extra = get_sized(&c, &out->extra_len);
+    out->copies = get_sized(&c, &out->copies_len);
     if (!pqe__rcur_done(&c) || !is_sound(out))
         return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_FORMAT, 0, "an identity's record is damaged");
     return PQE_OK;

@@ -61,10 +61,11 @@ typedef enum {
     PQE__ITEM_VAULT_KEY = 3,
     PQE__ITEM_GRANT_KEY = 4,
     PQE__ITEM_ROOT_SECRET = 5,
-    PQE__ITEM_NATIVE_KEY = 6 /* only where the backend keeps the key pairs itself */
+    PQE__ITEM_NATIVE_KEY = 6, /* only where the backend keeps the key pairs itself */
+    PQE__ITEM_RECOVERY = 16 /* and those up to PQE__ITEM_LAST: one for each recovery key */
 } pqe__device_item;
 #define PQE__DEVICE_ITEMS 5 /* that are always there */
-#define PQE__ITEM_LAST 6
+#define PQE__ITEM_LAST (PQE__ITEM_RECOVERY + (int)PQE_RECOVERY_KEYS_MAX - 1)
 
 /** Reads the head into `buf` (PQE__HEAD_MAX bytes). */
 pqe_status pqe__store_get_head(pqe__store *store, uint8_t *buf, size_t *len, uint8_t tag[PQE__HEAD_TAG_SIZE],
@@ -219,10 +220,11 @@ pqe_status pqe__tree_leads_to(pqe__store *store, int64_t rowid, bool *any, pqe_e
 /* ---- policy, audit log, use counts ---- */
 
 typedef enum {
-    PQE__STATE_POLICY = 1, /* sealed; its digest is in the head */
-    PQE__STATE_TAIL = 2,   /* sealed: where the audit chain ends */
-    PQE__STATE_USES = 3,   /* sealed; its digest is in the tail */
-    PQE__STATE_REFUSED = 4 /* not sealed: unlocks that failed */
+    PQE__STATE_POLICY = 1,  /* sealed; its digest is in the head */
+    PQE__STATE_TAIL = 2,    /* sealed: where the audit chain ends */
+    PQE__STATE_USES = 3,    /* sealed; its digest is in the tail */
+    PQE__STATE_REFUSED = 4, /* not sealed: unlocks that failed */
+    PQE__STATE_RECOVERY = 5 /* sealed: the recovery keys; its digest is in the head */
 } pqe__state_item;
 
 #define PQE__STATE_MAX (1u << 19) /* bytes of one item */

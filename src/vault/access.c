@@ -235,15 +235,15 @@ pqe_status
 pqe__access_ask(pqe_vault *vault, pqe__access *access, pqe_error *err)
 {
     char reason[PQE_NAME_MAX + 64];
-    void *key;
+    pqe__home home;
     pqe_status status = pqe__session_enter(vault, err);
 
     if (status != PQE_OK)
         return status;
-    key = pqe__session_pin(vault); /* a person may take their time: lock and expiry do not wait for it */
+    home = pqe__session_pin(vault); /* a person may take their time: lock and expiry do not wait for it */
     pqe__session_leave(vault);
     snprintf(reason, sizeof reason, "read %s (%s)", access->name, pqe_kind_name(access->kind));
-    status = pqe__backend_authorize(vault->backend, key, reason, err);
+    status = pqe__backend_authorize(home.backend, home.key, reason, err);
     pqe__session_unpin(vault);
     pqe__wipe(reason, sizeof reason);
     if (status == PQE_E_UNAVAILABLE)

@@ -71,7 +71,7 @@ read_stand(const pqe__session *session, stand *out, pqe_error *err)
 }
 
 static pqe_status
-read_meter(pqe_backend *backend, void *key, meter *out, pqe_error *err)
+read_meter(const pqe__home *home, meter *out, pqe_error *err)
 {
     uint8_t bytes[PQE_COUNTER_NOTE_MAX];
     pqe_blob note = {.data = bytes, .capacity = sizeof bytes};
@@ -79,8 +79,8 @@ read_meter(pqe_backend *backend, void *key, meter *out, pqe_error *err)
     pqe_status status = PQE_E_UNAVAILABLE;
 
     *out = (meter){.presence = THERE};
-    if (pqe__backend_counts(backend))
-        status = pqe__backend_counter_read(backend, key, &out->value, &note, &inner);
+    if (pqe__backend_counts(home->backend))
+        status = pqe__backend_counter_read(home->backend, home->key, &out->value, &note, &inner);
     if (status == PQE_E_UNAVAILABLE)
         out->presence = NEVER_THERE;
     else if (status == PQE_E_ROLLBACK)
@@ -165,9 +165,9 @@ refuse(const stand *s, const meter *m, verdict v, pqe_error *err)
 }
 
 static pqe_status
-look(pqe_vault *vault, void *key, const stand *s, meter *m, verdict *v, pqe_error *err)
+look(const pqe__home *home, const stand *s, meter *m, verdict *v, pqe_error *err)
 {
-    pqe_status status = read_meter(vault->backend, key, m, err);
+    pqe_status status = read_meter(home, m, err);
 
     *v = status == PQE_OK ? judge(s, m) : COUNTER_GONE;
     return status;
@@ -176,30 +176,30 @@ look(pqe_vault *vault, void *key, const stand *s, meter *m, verdict *v, pqe_erro
 /* ---- advancing ---- */
 
 static pqe_status
-advance(pqe_vault *vault, void *key, const pqe__counter_note *note, pqe_error *err)
+advance(const pqe__home *home, const pqe__counter_note *note, pqe_error *err)
 {
     uint8_t bytes[PQE__COUNTER_NOTE_SIZE];
 
     pqe__counter_note_encode(note, bytes);
-    return pqe__backend_counter_advance(vault->backend, key, note->value, bytes, sizeof bytes, err);
+    return pqe__backend_counter_advance(home->backend, home->key, note->value, bytes, sizeof bytes, err);
 }
 
 /* Acknowledges the head as it is. The gate is held. */
 static pqe_status
-finish(pqe_vault *vault, void *key, const stand *s, const meter *m, pqe_error *err)
+finish(const pqe__home *home, const stand *s, const meter *m, pqe_error *err)
 {
     pqe__counter_note note = {.value = s->counter};
 
     memcpy(note.before, acknowledged(m), sizeof note.before);
     memcpy(note.now, s->digest, sizeof note.now);
-    return advance(vault, key, &note, err);
+    return advance(home, &note, err);
 }
 
 pqe_status
-pqe__counter_start(pqe_backend *backend, void *key, pqe__head_private *priv, pqe_error *err)
+pqe__counter_start(const pqe__home *home, pqe__head_private *priv, pqe_error *err)
 {
     meter m;
-    pqe_status status = read_meter(backend, key, &m, err);
+    pqe_status status = read_meter(home, &m, err);
 
     if (status == PQE_OK && m.presence == GONE)
         status = pqe__fail(err, PQE_E_BACKEND, PQE_ORIGIN_BACKEND, 0, "the backend lost the counter that it just made");
@@ -209,10 +209,10 @@ pqe__counter_start(pqe_backend *backend, void *key, pqe__head_private *priv, pqe
 }
 
 pqe_status
-pqe__counter_move(pqe__txn *txn, pqe_backend *backend, void *key, pqe_error *err)
+pqe__counter_move(pqe__txn *txn, const pqe__home *home, pqe_error *err)
 {
     txn->debt.settled = true;
-    return pqe__counter_start(backend, key, &txn->priv, err);
+    return pqe__counter_start(home, &txn->priv, err);
 }
 
 /* ---- admitting a head ---- */
@@ -255,7 +255,7 @@ read_anew(pqe_vault *vault, pqe__session *session, pqe_error *err)
         return status;
     status = pqe__session_read_head(vault, session, &head, &reload, err);
     if (status == PQE_OK && reload)
-        status = pqe__session_load(vault, session, err);
+        status = pqe__session_load(vault, session, NULL, err);
     pqe__store_rollback(vault->store);
     return status;
 }
@@ -263,6 +263,7 @@ read_anew(pqe_vault *vault, pqe__session *session, pqe_error *err)
 pqe_status
 pqe__counter_admit(pqe_vault *vault, pqe__session *session, pqe_error *err)
 {
+    const pqe__home home = {vault->backend, session->backend_key};
     pqe__gate gate = {.fd = -1};
     bool again = true;
     verdict v = NOT_COUNTED;
@@ -279,14 +280,14 @@ pqe__counter_admit(pqe_vault *vault, pqe__session *session, pqe_error *err)
         if (status == PQE_OK)
             status = read_stand(session, &s, err);
         if (status == PQE_OK)
-            status = look(vault, session->backend_key, &s, &m, &v, err);
+            status = look(&home, &s, &m, &v, err);
         if (status == PQE_OK && v != RIGHT && v != NOT_COUNTED)
             status = look_closer(vault, &gate, v, tries, &again, err);
     }
     if (status == PQE_OK && !may_pass(v))
         status = refuse(&s, &m, v, err);
     else if (status == PQE_OK && v == UNFINISHED && gate.held)
-        finish(vault, session->backend_key, &s, &m, NULL); /* if that fails, the next change says so */
+        finish(&home, &s, &m, NULL); /* if that fails, the next change says so */
     pqe__gate_leave(&gate);
     session->checked = session->generation;
     return status;
@@ -307,7 +308,7 @@ pqe__counter_check(pqe__txn *txn, bool *again, pqe_error *err)
     verdict v = RIGHT;
     meter m;
     stand s;
-    void *key;
+    pqe__home home;
     pqe_status status;
 
     *again = false;
@@ -315,11 +316,11 @@ pqe__counter_check(pqe__txn *txn, bool *again, pqe_error *err)
         return PQE_OK;
     if ((status = read_stand(session, &s, err)) != PQE_OK)
         return status;
-    key = pqe__session_pin(txn->vault);
+    home = pqe__session_pin(txn->vault);
     pqe__txn_pause(txn);
     while (status == PQE_OK && closer) {
         closer = false;
-        status = look(txn->vault, key, &s, &m, &v, err);
+        status = look(&home, &s, &m, &v, err);
         if (status == PQE_OK && !may_pass(v))
             status = look_closer(txn->vault, &txn->debt.gate, v, txn->debt.tries++, &closer, err);
         /* Writers keep others from committing: what they have read is what there is. */
@@ -355,9 +356,9 @@ accept(pqe__txn *txn, const stand *s, meter *m, verdict v, pqe_error *err)
     d->found = s->generation;
     d->expected = expected(s, m, v);
     if (v == COUNTER_GONE) {
-        status = pqe__backend_counter_make(txn->vault->backend, d->key, err);
+        status = pqe__backend_counter_make(d->home.backend, d->home.key, err);
         if (status == PQE_OK)
-            status = read_meter(txn->vault->backend, d->key, m, err);
+            status = read_meter(&d->home, m, err);
         if (status == PQE_OK && m->presence != THERE)
             status = pqe__fail(err, PQE_E_BACKEND, PQE_ORIGIN_BACKEND, 0, "the backend made no counter");
     }
@@ -368,10 +369,9 @@ accept(pqe__txn *txn, const stand *s, meter *m, verdict v, pqe_error *err)
 static pqe_status
 settle(pqe__txn *txn, const stand *s, meter *m, pqe_error *err)
 {
-    pqe_vault *vault = txn->vault;
     pqe__debt *d = &txn->debt;
     verdict v;
-    pqe_status status = look(vault, d->key, s, m, &v, err);
+    pqe_status status = look(&d->home, s, m, &v, err);
 
     if (status != PQE_OK)
         return status;
@@ -381,7 +381,7 @@ settle(pqe__txn *txn, const stand *s, meter *m, pqe_error *err)
     } else if (!may_pass(v)) {
         status = refuse(s, m, v, err);
     } else {
-        if (v == UNFINISHED && (status = finish(vault, d->key, s, m, err)) == PQE_OK)
+        if (v == UNFINISHED && (status = finish(&d->home, s, m, err)) == PQE_OK)
             m->value++;
         memcpy(d->note.before, s->digest, sizeof d->note.before);
     }
@@ -403,7 +403,7 @@ pqe__counter_prepare(pqe__txn *txn, pqe_error *err)
         return PQE_OK;
     if ((status = read_stand(vault->session, &s, err)) != PQE_OK)
         return status;
-    d->key = pqe__session_pin(vault);
+    d->home = pqe__session_pin(vault);
     pqe__txn_pause(txn);
     status = pqe__gate_enter(vault->store, &d->gate, pqe__store_busy_ms(vault->store), err);
     if (status == PQE_OK)
@@ -441,7 +441,7 @@ pqe__counter_acknowledge(pqe__txn *txn, pqe_error *err)
 
     if (!txn->debt.due)
         return PQE_OK;
-    status = advance(txn->vault, txn->debt.key, &txn->debt.note, &inner);
+    status = advance(&txn->debt.home, &txn->debt.note, &inner);
     if (status != PQE_OK)
         pqe__set_error(err, status, inner.origin, inner.native,
                        "the change is stored, but its device could not acknowledge it, which the next unlock or change "
@@ -454,7 +454,7 @@ void
 pqe__counter_release(pqe__txn *txn)
 {
     pqe__gate_leave(&txn->debt.gate);
-    if (txn->debt.key != NULL)
+    if (txn->debt.home.key != NULL)
         pqe__session_unpin(txn->vault);
-    txn->debt.key = NULL;
+    txn->debt.home.key = NULL;
 }

@@ -1,30 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Making a vault, and making device keys: the two key pairs, their sealing by the backend, the root secret's sealing. */
-#include "vault/internal.h"
+#include "vault/recovery.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static pqe_status
-seal_item(pqe_vault *vault, void *backend_key, const pqe__keys *keys, pqe__key_purpose purpose, const uint8_t *secret,
-          size_t len, pqe_error *err)
+seal_item(pqe_vault *vault, const pqe__home *home, const pqe__keys *keys, pqe__key_purpose purpose,
+          const uint8_t *secret, size_t len, pqe_error *err)
 {
     uint8_t sealed[PQE_SEAL_BLOB_MAX], aad[PQE__LABEL_MAX];
     pqe_blob blob = {.data = sealed, .capacity = sizeof sealed};
     size_t aad_len = pqe__aad_device_key(aad, keys->vault_id, purpose, keys->suite, keys->epoch);
     pqe__device_item item = purpose == PQE__KEY_VAULT ? PQE__ITEM_VAULT_KEY : PQE__ITEM_GRANT_KEY;
-    pqe_status status = pqe__backend_seal(vault->backend, backend_key, aad, aad_len, secret, len, &blob, err);
+    pqe_status status = pqe__backend_seal(home->backend, home->key, aad, aad_len, secret, len, &blob, err);
 
     return status == PQE_OK ? pqe__store_put_item(vault->store, item, sealed, blob.len, err) : status;
 }
 
 /* FIPS 203 seeds (d, z) and the origin key are random; they leave locked memory only sealed by the backend. */
 static pqe_status
-make_device_keys(pqe_vault *vault, void *backend_key, pqe__keys *keys, pqe_error *err)
+make_device_keys(pqe_vault *vault, const pqe__home *home, const pqe__recovery_list *recovery, pqe__keys *keys,
+                 pqe_error *err)
 {
     struct {
-        uint8_t vault[PQE__KEM_SEED_SIZE + 32], grant[PQE__KEM_SEED_SIZE];
+        uint8_t vault[PQE__DEVICE_SECRET_SIZE], grant[PQE__KEM_SEED_SIZE];
     } *fresh = pqe__secmem_alloc(sizeof *fresh);
     pqe_status status;
 
@@ -36,20 +37,23 @@ make_device_keys(pqe_vault *vault, void *backend_key, pqe__keys *keys, pqe_error
         status = pqe__kem_from_seed(fresh->vault, &keys->vault_key, err);
     }
     if (status == PQE_OK)
-        status = seal_item(vault, backend_key, keys, PQE__KEY_VAULT, fresh->vault, sizeof fresh->vault, err);
+        status = seal_item(vault, home, keys, PQE__KEY_VAULT, fresh->vault, sizeof fresh->vault, err);
     if (status == PQE_OK)
-        status = seal_item(vault, backend_key, keys, PQE__KEY_GRANT, fresh->grant, sizeof fresh->grant, err);
+        status = seal_item(vault, home, keys, PQE__KEY_GRANT, fresh->grant, sizeof fresh->grant, err);
+    if (status == PQE_OK)
+        status = pqe__recovery_seal(vault, keys, recovery, fresh->vault, err);
     pqe__secmem_free(fresh);
     return status;
 }
 
 pqe_status
-pqe__device_make(pqe_vault *vault, void *backend_key, pqe__keys *keys, pqe_error *err)
+pqe__device_make(pqe_vault *vault, const pqe__home *home, const pqe__recovery_list *recovery, pqe__keys *keys,
+                 pqe_error *err)
 {
     uint8_t sealed[PQE__SEALED_SECRET_SIZE], info[PQE__LABEL_MAX];
     size_t info_len = pqe__info_secret(info, keys->vault_id, keys->suite, PQE__SECRET_ROOT, keys->root_key_id);
-    pqe_status status = pqe__backend_decapsulates(vault->backend) ? pqe__native_make(vault, backend_key, keys, err)
-                                                                  : make_device_keys(vault, backend_key, keys, err);
+    pqe_status status = pqe__backend_decapsulates(home->backend) ? pqe__native_make(vault, home, keys, err)
+                                                                 : make_device_keys(vault, home, recovery, keys, err);
 
     if (status == PQE_OK)
         status = pqe__hpke_seal(&pqe__hpke_ml_kem_768, keys->vault_key, NULL, info, info_len, NULL, 0,
@@ -90,6 +94,7 @@ static pqe_status
 fill_store(pqe_vault *vault, pqe__session *session, const uint8_t *state, size_t state_len, pqe_error *err)
 {
     pqe__keys *keys = session->keys;
+    const pqe__home home = {vault->backend, session->backend_key};
     const char *name = vault->backend->ops->info.name;
     pqe__head head = {.generation = 1, .key_epoch = 1, .suite = pqe__suite_ml_kem_768};
     pqe_status status = pqe__store_begin(vault->store, true, err);
@@ -99,7 +104,9 @@ fill_store(pqe_vault *vault, pqe__session *session, const uint8_t *state, size_t
     if (status == PQE_OK)
         status = pqe__store_put_item(vault->store, PQE__ITEM_BACKEND_STATE, state, state_len, err);
     if (status == PQE_OK)
-        status = pqe__device_make(vault, session->backend_key, keys, err);
+        status = pqe__session_note_state(session, state, state_len, err);
+    if (status == PQE_OK)
+        status = pqe__device_make(vault, &home, NULL, keys, err);
     if (status == PQE_OK)
         status = pqe__tree_empty(head.index_root, err);
     if (status == PQE_OK) {
@@ -109,7 +116,7 @@ fill_store(pqe_vault *vault, pqe__session *session, const uint8_t *state, size_t
         status = pqe__audit_create(vault->store, keys, &session->priv, err);
     }
     if (status == PQE_OK)
-        status = pqe__counter_start(vault->backend, session->backend_key, &session->priv, err);
+        status = pqe__counter_start(&home, &session->priv, err);
     if (status == PQE_OK)
         status = pqe__head_write(vault->store, keys, &head, &session->priv, err);
     if (status == PQE_OK)
@@ -170,7 +177,7 @@ pqe__vault_create(pqe_vault *vault, const pqe_vault_opts *o, pqe_error *err)
         if (status == PQE_OK)
             status = pqe__store_publish(vault->store, err);
         if (status != PQE_OK) {
-            pqe__native_drop(vault, session->backend_key, session->keys->native);
+            pqe__native_drop(&(pqe__home){vault->backend, session->backend_key}, session->keys->native);
             pqe__backend_discard(vault->backend, session->keys->vault_id, session->backend_key);
         }
     }

@@ -5,15 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The backend's key of the running session, until pqe__session_unpin(). */
+/* The backend and its key of the running session, until pqe__session_unpin(). */
 static pqe_status
-pin(pqe_vault *vault, void **key, pqe_error *err)
+pin(pqe_vault *vault, pqe__home *home, pqe_error *err)
 {
     pqe_status status = pqe__session_enter(vault, err);
 
     if (status != PQE_OK)
         return status;
-    *key = pqe__session_pin(vault);
+    *home = pqe__session_pin(vault);
     pqe__session_leave(vault);
     return PQE_OK;
 }
@@ -38,12 +38,12 @@ pqe_status
 pqe__evidence_collect(pqe_vault *vault, const uint8_t nonce[PQE_EVIDENCE_NONCE_SIZE], pqe__evidence *out,
                       pqe_error *err)
 {
-    void *key;
-    pqe_status status = pin(vault, &key, err);
+    pqe__home home;
+    pqe_status status = pin(vault, &home, err);
 
     if (status != PQE_OK)
         return status;
-    status = pqe__backend_evidence(vault->backend, key, nonce, take, out, err);
+    status = pqe__backend_evidence(home.backend, home.key, nonce, take, out, err);
     pqe__session_unpin(vault);
     return status;
 }
@@ -72,7 +72,7 @@ pqe_evidence_public_key(pqe_vault *vault, char *buf, size_t capacity, size_t *le
 {
     uint8_t pem[PQE_EVIDENCE_PEM_MAX - 1];
     pqe_blob blob = {.data = pem, .capacity = sizeof pem};
-    void *key;
+    pqe__home home;
     pqe_status status;
 
     if (buf == NULL || len == NULL)
@@ -82,10 +82,10 @@ pqe_evidence_public_key(pqe_vault *vault, char *buf, size_t capacity, size_t *le
         buf[0] = '\0';
     status = pqe__vault_usable(vault, err);
     if (status == PQE_OK)
-        status = pin(vault, &key, err);
+        status = pin(vault, &home, err);
     if (status != PQE_OK)
         return status;
-    status = pqe__backend_evidence_key(vault->backend, key, &blob, err);
+    status = pqe__backend_evidence_key(home.backend, home.key, &blob, err);
     pqe__session_unpin(vault);
     if (status == PQE_OK && !is_pem((const char *)pem, blob.len))
         status = pqe__fail(err, PQE_E_BACKEND, PQE_ORIGIN_BACKEND, 0, "the backend's evidence key is no PEM text");

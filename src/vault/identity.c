@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vault/internal.h"
+#include "vault/recovery.h"
 
 /* ---- records ---- */
 
@@ -240,20 +240,22 @@ box_expanded(const pqe_signing_key *key, const uint8_t kek[32], const uint8_t *a
 }
 
 pqe_status
-pqe__identity_seal_key(pqe_vault *vault, const pqe__keys *keys, const pqe_signing_key *key, pqe__identity *identity,
-                       uint8_t *sealed, uint8_t *extra, pqe_error *err)
+pqe__identity_seal_key(const pqe__home *home, const pqe__keys *keys, const pqe__recovery_list *recovery,
+                       const pqe_signing_key *key, pqe__identity *identity, pqe__identity_room *room, pqe_error *err)
 {
     uint8_t aad[PQE__LABEL_MAX], *secret = pqe__secmem_alloc(PQE_ML_DSA_SEED_SIZE);
-    pqe_blob blob = {.data = sealed, .capacity = PQE_SEAL_BLOB_MAX};
+    pqe_blob blob = {.data = room->sealed, .capacity = sizeof room->sealed};
     size_t aad_len;
     pqe_status status;
 
     if (secret == NULL)
         return pqe__fail_nomem(err);
     identity->form = key->seed != NULL ? PQE__IDENTITY_SEED : PQE__IDENTITY_EXPANDED;
-    identity->sealed = sealed;
-    identity->extra = extra;
+    identity->sealed = room->sealed;
+    identity->extra = room->extra;
     identity->extra_len = 0;
+    identity->copies = room->copies;
+    identity->copies_len = 0;
     aad_len = key_aad(aad, keys, key->public_key->did, identity->form);
     if (identity->form == PQE__IDENTITY_SEED) {
         memcpy(secret, key->seed, PQE_ML_DSA_SEED_SIZE);
@@ -261,11 +263,13 @@ pqe__identity_seal_key(pqe_vault *vault, const pqe__keys *keys, const pqe_signin
     } else {
         status = pqe__random_secret(secret, 32, err);
         if (status == PQE_OK)
-            status = box_expanded(key, secret, aad, aad_len, extra, &identity->extra_len, err);
+            status = box_expanded(key, secret, aad, aad_len, room->extra, &identity->extra_len, err);
     }
     if (status == PQE_OK)
-        status = pqe__backend_seal(vault->backend, vault->session->backend_key, aad, aad_len, secret,
-                                   PQE_ML_DSA_SEED_SIZE, &blob, err);
+        status = pqe__backend_seal(home->backend, home->key, aad, aad_len, secret, PQE_ML_DSA_SEED_SIZE, &blob, err);
+    if (status == PQE_OK)
+        status = pqe__recovery_copies(keys, recovery, key->public_key->did, secret, room->copies, &identity->copies_len,
+                                      err);
     identity->sealed_len = blob.len;
     pqe__secmem_free(secret);
     return status;
@@ -309,8 +313,11 @@ pqe__identity_open_key(pqe__txn *txn, const pqe__identity_found *f, pqe_signing_
         return pqe__fail(err, PQE_E_UNAVAILABLE, PQE_ORIGIN_BACKEND, 0, "the backend keeps this identity's key");
     if ((secret.data = pqe__secmem_alloc(PQE_SEAL_SECRET_MAX)) == NULL)
         return pqe__fail_nomem(err);
-    status = pqe__backend_unseal(vault->backend, vault->session->backend_key, aad, aad_len, f->identity.sealed,
-                                 f->identity.sealed_len, &secret, err);
+    if (txn->recovery == NULL)
+        status = pqe__backend_unseal(vault->backend, vault->session->backend_key, aad, aad_len, f->identity.sealed,
+                                     f->identity.sealed_len, &secret, err);
+    else if ((status = pqe__recovery_open_copy(txn->recovery, keys, f->did, &f->identity, secret.data, err)) == PQE_OK)
+        secret.len = PQE_ML_DSA_SEED_SIZE;
     if (status == PQE_OK && secret.len != PQE_ML_DSA_SEED_SIZE)
         status =
             pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_BACKEND, 0, "an identity's sealed secret has another length");

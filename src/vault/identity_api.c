@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vault/internal.h"
+#include "vault/recovery.h"
 
 static pqe_status
 bad_argument(pqe_error *err, const char *text)
@@ -107,31 +107,32 @@ insert(pqe__txn *txn, pqe_audit_op op, const pqe__identity *identity, pqe_identi
     return status;
 }
 
-/* What insert() needs beside the record's own fields. */
-typedef struct key_room {
-    uint8_t sealed[PQE_SEAL_BLOB_MAX], extra[PQE__IDENTITY_EXTRA_MAX], public_key[PQE_ML_DSA_PUBLIC_MAX];
-} key_room;
-
 static pqe_status
-store_key(pqe_vault *vault, pqe_audit_op op, const pqe_signing_key *key, pqe__identity *identity, key_room *room,
-          pqe_identity *out, pqe_error *err)
+store_key(pqe_vault *vault, pqe_audit_op op, const pqe_signing_key *key, pqe__identity *identity,
+          pqe__identity_room *room, pqe_identity *out, pqe_error *err)
 {
+    pqe__recovery_list *recovery = NULL;
+    pqe__home home;
     pqe__txn txn;
     pqe_status status = pqe__txn_begin(vault, true, &txn, err);
 
     if (status != PQE_OK)
         return status;
+    home = pqe__session_home(vault);
     identity->algorithm = key->public_key->algorithm;
     identity->public_key = key->public_key->raw;
     identity->public_key_len = key->public_key->len;
-    status = pqe__identity_seal_key(vault, vault->session->keys, key, identity, room->sealed, room->extra, err);
+    status = pqe__recovery_load(&txn, &recovery, err);
+    if (status == PQE_OK)
+        status = pqe__identity_seal_key(&home, vault->session->keys, recovery, key, identity, room, err);
+    pqe__secmem_free(recovery);
     if (status == PQE_OK)
         status = insert(&txn, op, identity, out, err);
     return pqe__identity_conclude(vault, &txn, status, false, err);
 }
 
 static pqe_status
-make_native(pqe_vault *vault, pqe__identity *identity, key_room *room, pqe_identity *out, pqe_error *err)
+make_native(pqe_vault *vault, pqe__identity *identity, pqe__identity_room *room, pqe_identity *out, pqe_error *err)
 {
     pqe_blob handle = {.data = room->sealed, .capacity = sizeof room->sealed};
     pqe_blob public_key = {.data = room->public_key, .capacity = sizeof room->public_key};
@@ -174,7 +175,7 @@ pqe_identity_create(pqe_vault *vault, const pqe_identity_opts *opts, pqe_identit
     pqe__identity identity = {0};
     pqe_signing_key *key = NULL;
     pqe_error inner = {0};
-    key_room *room;
+    pqe__identity_room *room;
     pqe_status status = pqe__vault_usable(vault, err);
 
     if (out != NULL)
@@ -205,7 +206,7 @@ pqe_identity_import(pqe_vault *vault, const pqe_signing_key *key, const pqe_iden
 {
     pqe__identity identity = {0};
     pqe_error inner = {0};
-    key_room *room;
+    pqe__identity_room *room;
     pqe_status status = pqe__vault_usable(vault, err);
 
     if (out != NULL)

@@ -100,8 +100,8 @@ choose_default(pqe__txn *txn, pqe_error *err)
     return status;
 }
 
-static pqe_status
-remove_sound(pqe__txn *txn, const pqe__identity_found *f, pqe_error *err)
+pqe_status
+pqe__identity_remove(pqe__txn *txn, const pqe__identity_found *f, pqe_error *err)
 {
     bool is_default = false;
     pqe_status status = pqe__identity_is_default(txn, f, &is_default, err);
@@ -174,7 +174,7 @@ find_and_remove(pqe__txn *txn, const char *did_or_name, pqe__identity_found *f, 
     status = pqe__identity_find_entry(txn, &entry, f, err);
     if (status == PQE_E_TAMPERED && !pqe__identity_as_stored(txn, &entry))
         return remove_damaged(txn, did_or_name, &entry, err);
-    return status == PQE_OK ? remove_sound(txn, f, err) : status;
+    return status == PQE_OK ? pqe__identity_remove(txn, f, err) : status;
 }
 
 pqe_status

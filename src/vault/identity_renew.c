@@ -31,19 +31,20 @@ pqe__renewed_identities_free(pqe__renewed_identities **all)
 
 /* A native key stays where it is: its handle is the backend's, and the record alone is sealed anew. */
 static pqe_status
-renew_one(pqe__txn *txn, const pqe__keys *fresh, renewed *r, pqe_error *err)
+renew_one(pqe__txn *txn, const pqe__home *home, const pqe__keys *fresh, const pqe__recovery_list *recovery, renewed *r,
+          pqe_error *err)
 {
-    uint8_t *sealed = malloc(PQE_SEAL_BLOB_MAX), *extra = malloc(PQE__IDENTITY_EXTRA_MAX);
+    pqe__identity_room *room = malloc(sizeof *room);
     pqe__identity identity = r->old.identity;
     pqe_signing_key *key = NULL;
-    pqe_status status = sealed != NULL && extra != NULL ? PQE_OK : pqe__fail_nomem(err);
+    pqe_status status = room != NULL ? PQE_OK : pqe__fail_nomem(err);
 
     if (status == PQE_OK)
         status = pqe__identity_is_default(txn, &r->old, &r->is_default, err);
     if (status == PQE_OK && identity.form != PQE__IDENTITY_NATIVE) {
         status = pqe__identity_open_key(txn, &r->old, &key, err);
         if (status == PQE_OK)
-            status = pqe__identity_seal_key(txn->vault, fresh, key, &identity, sealed, extra, err);
+            status = pqe__identity_seal_key(home, fresh, recovery, key, &identity, room, err);
     }
     if (status == PQE_OK)
         status = pqe__identity_row_seal(fresh, &identity, &r->row, err);
@@ -51,13 +52,13 @@ renew_one(pqe__txn *txn, const pqe__keys *fresh, renewed *r, pqe_error *err)
     if (status == PQE_OK)
         status = pqe__identity_row_update(txn->vault->store, &r->row, err);
     pqe_signing_key_free(&key);
-    free(sealed);
-    free(extra);
+    free(room);
     return status;
 }
 
 pqe_status
-pqe__identities_renew(pqe__txn *txn, const pqe__keys *fresh, pqe__renewed_identities **out, pqe_error *err)
+pqe__identities_renew(pqe__txn *txn, const pqe__home *home, const pqe__keys *fresh, const pqe__recovery_list *recovery,
+                      pqe__renewed_identities **out, pqe_error *err)
 {
     pqe__entry_list list = {.kind = PQE__ENTRY_IDENTITY};
     pqe__renewed_identities *all = NULL;
@@ -71,7 +72,7 @@ pqe__identities_renew(pqe__txn *txn, const pqe__keys *fresh, pqe__renewed_identi
             status = pqe__identity_find_entry(txn, &list.entries[i], &all->all[i].old, err);
         all->count = i + 1;
         if (status == PQE_OK)
-            status = renew_one(txn, fresh, &all->all[i], err);
+            status = renew_one(txn, home, fresh, recovery, &all->all[i], err);
     }
     free(list.entries);
     if (status != PQE_OK && all != NULL)
@@ -89,5 +90,35 @@ pqe__identities_enter(pqe__txn *txn, const pqe__keys *fresh, const pqe__renewed_
         const renewed *r = &all->all[i];
         status = pqe__identity_enter(txn, fresh, &r->old.identity, r->old.did, &r->row, r->is_default, err);
     }
+    return status;
+}
+
+pqe_status
+pqe__identities_reseal(pqe__txn *txn, const pqe__home *home, const pqe__keys *fresh, const pqe__recovery_list *recovery,
+                       pqe_error *err)
+{
+    pqe__renewed_identities *identities = NULL;
+    pqe_status status = pqe__identities_renew(txn, home, fresh, recovery, &identities, err);
+
+    if (status == PQE_OK)
+        status = pqe__identities_enter(txn, fresh, identities, err);
+    pqe__renewed_identities_free(&identities);
+    return status;
+}
+
+pqe_status
+pqe__identities_native(pqe__txn *txn, pqe__identity_fn fn, void *user, pqe_error *err)
+{
+    pqe__entry_list list = {.kind = PQE__ENTRY_IDENTITY};
+    pqe_status status = pqe__entries_collect(txn, &list, err);
+
+    for (size_t i = 0; i < list.count && status == PQE_OK; i++) {
+        pqe__identity_found f;
+        status = pqe__identity_find_entry(txn, &list.entries[i], &f, err);
+        if (status == PQE_OK && f.identity.form == PQE__IDENTITY_NATIVE)
+            status = fn(txn, &f, user, err);
+        pqe__identity_found_free(&f);
+    }
+    free(list.entries);
     return status;
 }

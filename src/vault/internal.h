@@ -61,9 +61,16 @@ typedef struct pqe__keys {
     uint8_t wrap_id[PQE__WRAP_CACHE][PQE__ID_SIZE];
 } pqe__keys;
 
+/** A backend and its key of this vault. */
+typedef struct pqe__home {
+    pqe_backend *backend;
+    void *key;
+} pqe__home;
+
 typedef struct pqe__session {
     uint64_t expires_ns; /* CLOCK_BOOTTIME */
     void *backend_key;
+    uint8_t state_digest[PQE__DIGEST_SIZE]; /* of the backend's state that backend_key was attached with */
     pqe__keys *keys;
     pqe__head_private priv;                           /* changes with the head, under db_lock */
     _Atomic uint8_t hash_default[PQE_KIND_OTHER + 1]; /* of priv, for those who do not hold db_lock */
@@ -108,7 +115,7 @@ struct pqe_vault {
     uint64_t generation;   /* the highest that sessions before this one have seen */
     uint64_t audit_seq;    /* the same of the audit log */
     atomic_uint lockers;   /* calls that are about to end the session */
-    void *stale_key;       /* a backend's key that could not be detached yet because the backend was busy */
+    pqe__home stale;       /* a key that could not be detached yet because its backend was busy; key NULL: none */
     atomic_uint pins;      /* calls that use the backend's key of this or an ended session without key_lock */
     pthread_mutex_t list_lock;
     pqe__handle *handles;
@@ -135,21 +142,22 @@ pqe_status pqe__handle_usable(const pqe__handle *handle, pqe_error *err);
 
 /** Fills the empty store of `vault` and starts a session; takes everything back on failure. */
 pqe_status pqe__vault_create(pqe_vault *vault, const pqe_vault_opts *o, pqe_error *err);
-/** Makes both device key pairs and the origin key, has the backend seal them, seals keys->secret->root to the vault
- *  key, and derives the rest. In a write transaction; vault id, suite, epoch, root and its id are set. */
-pqe_status pqe__device_make(pqe_vault *vault, void *backend_key, pqe__keys *keys, pqe_error *err);
+/** Makes both device key pairs and the origin key, has the backend seal them, seals the vault key to the recovery keys
+ *  (NULL: none), keys->secret->root to the vault key, and derives the rest. In a write transaction; vault id, suite, epoch, root and its id are set. */
+pqe_status pqe__device_make(pqe_vault *vault, const pqe__home *home, const pqe__recovery_list *recovery,
+                            pqe__keys *keys, pqe_error *err);
 
 /* ---- native.c ---- */
 
 /** Has the backend make both device key pairs, seals the origin key (made here), writes the device items, and sets
  *  keys->native, keys->vault_key and keys->secret->origin. The backend forgets the pairs if it fails. */
-pqe_status pqe__native_make(pqe_vault *vault, void *backend_key, pqe__keys *keys, pqe_error *err);
+pqe_status pqe__native_make(pqe_vault *vault, const pqe__home *home, pqe__keys *keys, pqe_error *err);
 /** Reads keys->native and keys->vault_key; *found false, and nothing set, where the backend only seals. */
 pqe_status pqe__native_load(pqe_vault *vault, pqe__keys *keys, bool *found, pqe_error *err);
 /** Writes the grant key's public part. */
 pqe_status pqe__native_grant_public(pqe_vault *vault, uint8_t ek[PQE__KEM_PUBLIC_SIZE], pqe_error *err);
 /** Has the backend forget both pairs; NULL is fine. */
-void pqe__native_drop(pqe_vault *vault, void *backend_key, const pqe__native *native);
+void pqe__native_drop(const pqe__home *home, const pqe__native *native);
 /** Opens what is HPKE-sealed to the vault key, wherever that is: for unlocking, when no session can end meanwhile. */
 pqe_status pqe__vault_key_open(pqe_vault *vault, void *backend_key, const pqe__keys *keys, const uint8_t *info,
                                size_t info_len, const uint8_t *sealed, size_t sealed_len, uint8_t *out, pqe_error *err);
@@ -168,9 +176,14 @@ void pqe__session_lock(pqe_vault *vault);
  *  0 if never. */
 uint64_t pqe__session_try_expire(pqe_vault *vault);
 /** Keeps the backend's key for a call that waits for a person, while the session may end. Under key_lock. */
-void *pqe__session_pin(pqe_vault *vault);
+pqe__home pqe__session_pin(pqe_vault *vault);
 /** Afterwards, without key_lock. */
 void pqe__session_unpin(pqe_vault *vault);
+/** The vault moved: its backend and the session's key are `home` from now on. Gives back what was there before, for the
+ *  caller to detach; its key is NULL if there was none, or if a call is still using it, whose end detaches it. */
+pqe__home pqe__session_adopt(pqe_vault *vault, const pqe__home *home);
+/** What the session's backend seals with. A session runs. */
+pqe__home pqe__session_home(const pqe_vault *vault);
 /** For closing: ends the session and waits until the backend has dropped its key too. */
 void pqe__session_end(pqe_vault *vault);
 /** Unlocks. `accepts`: whatever the device's counter says, and whatever this handle has seen; rollback.c. */
@@ -187,8 +200,11 @@ void pqe__keys_free(pqe__keys **keys);
 /** Derives everything below the root secret, which is in keys->secret->root. */
 pqe_status pqe__keys_derive(pqe__keys *keys, pqe_error *err);
 /** Unseals and decapsulates what the store holds, checks head and device items. In a transaction; writes the head's
- *  verified bytes, private part and generation into `session`. */
-pqe_status pqe__session_load(pqe_vault *vault, pqe__session *session, pqe_error *err);
+ *  verified bytes, private part and generation into `session`. With `recovery` (else NULL) by that key instead of the
+ *  backend. */
+pqe_status pqe__session_load(pqe_vault *vault, pqe__session *session, const pqe_recovery_key *recovery, pqe_error *err);
+/** Remembers what state session->backend_key is attached with. */
+pqe_status pqe__session_note_state(pqe__session *session, const uint8_t *state, size_t len, pqe_error *err);
 /** Reads and verifies the head of the current transaction. *reload: the device keys were changed by another process, and
  *  pqe__session_load() must run (with key_lock held for writing) before anything is believed. */
 pqe_status pqe__session_read_head(pqe_vault *vault, pqe__session *session, pqe__head *head, bool *reload,
@@ -209,7 +225,7 @@ typedef struct pqe__debt {
     bool due;                 /* the head that is written says `note.value`, the counter does not yet */
     bool settled;             /* the head that is written belongs to another backend's key, which owes nothing */
     bool accepts;             /* whatever the counter says, it is to be so: rollback.c */
-    void *key;                /* the backend's, pinned; or NULL */
+    pqe__home home;           /* pinned; key NULL: not */
     uint64_t found, expected; /* generations, of a copy that is accepted; `expected` 0: nobody knows */
     pqe__counter_note note;
     pqe__gate gate;
@@ -227,8 +243,11 @@ typedef struct pqe__txn {
     pqe__tail tail;
     const pqe__keys *log_keys; /* under which the log is sealed; NULL: the session's */
     bool has_spool;
-    pqe__spool spool;   /* taken in, removed when that is durable */
-    pqe__pending *took; /* entries from memory that this transaction writes */
+    pqe__spool spool;                 /* taken in, removed when that is durable */
+    pqe__pending *took;               /* entries from memory that this transaction writes */
+    const pqe__home *home;            /* with the commit the vault moves here; NULL: it stays */
+    pqe__home left;                   /* and this is what it has left: pqe__session_adopt() */
+    const pqe_recovery_key *recovery; /* opens identities in place of the backend */
     pqe__debt debt;
 } pqe__txn;
 
@@ -257,10 +276,10 @@ pqe_status pqe__txn_breathe(pqe__txn *txn, size_t round, pqe_error *err);
 /* ---- counter.c ---- */
 
 /** Of a vault that is being made: its head says where the counter of this fresh key stands, if it has one. */
-pqe_status pqe__counter_start(pqe_backend *backend, void *key, pqe__head_private *priv, pqe_error *err);
+pqe_status pqe__counter_start(const pqe__home *home, pqe__head_private *priv, pqe_error *err);
 /** Of a vault that moves to another backend: the head that comes next does so for a fresh key there, and the counter it
  *  leaves behind is not asked any more. */
-pqe_status pqe__counter_move(pqe__txn *txn, pqe_backend *backend, void *key, pqe_error *err);
+pqe_status pqe__counter_move(pqe__txn *txn, const pqe__home *home, pqe_error *err);
 /** At unlock, with the session loaded but not started: PQE_E_ROLLBACK if the counter speaks against its head. Completes
  *  what a process that died had begun. */
 pqe_status pqe__counter_admit(pqe_vault *vault, pqe__session *session, pqe_error *err);
@@ -385,11 +404,17 @@ pqe_status pqe__identity_row_seal(const pqe__keys *keys, const pqe__identity *id
 pqe_status pqe__identity_enter(pqe__txn *txn, const pqe__keys *keys, const pqe__identity *identity, const char *did,
                                const pqe__identity_row *row, bool is_default, pqe_error *err);
 pqe_status pqe__identity_is_default(pqe__txn *txn, const pqe__identity_found *found, bool *is_default, pqe_error *err);
-/** Has the backend seal what is to be kept of a key pair: fills form, sealed (PQE_SEAL_BLOB_MAX bytes) and extra
- *  (PQE__IDENTITY_EXTRA_MAX bytes). */
 #define PQE__IDENTITY_EXTRA_MAX (PQE__SIG_PRIVATE_MAX + PQE__BOX_OVERHEAD)
-pqe_status pqe__identity_seal_key(pqe_vault *vault, const pqe__keys *keys, const pqe_signing_key *key,
-                                  pqe__identity *identity, uint8_t *sealed, uint8_t *extra, pqe_error *err);
+/** Room for what an identity's record points to. */
+typedef struct pqe__identity_room {
+    uint8_t sealed[PQE_SEAL_BLOB_MAX], extra[PQE__IDENTITY_EXTRA_MAX], copies[PQE__IDENTITY_COPIES_MAX];
+    uint8_t public_key[PQE_ML_DSA_PUBLIC_MAX];
+} pqe__identity_room;
+/** Has the backend seal what is to be kept of a key pair, and seals it to the recovery keys (NULL: none): fills form,
+ *  sealed, extra and copies. */
+pqe_status pqe__identity_seal_key(const pqe__home *home, const pqe__keys *keys, const pqe__recovery_list *recovery,
+                                  const pqe_signing_key *key, pqe__identity *identity, pqe__identity_room *room,
+                                  pqe_error *err);
 /** Unseals the key pair under the session's keys. PQE_E_UNAVAILABLE for a native one. */
 pqe_status pqe__identity_open_key(pqe__txn *txn, const pqe__identity_found *found, pqe_signing_key **out,
                                   pqe_error *err);
@@ -417,11 +442,53 @@ pqe_status pqe__identity_conclude(pqe_vault *vault, pqe__txn *txn, pqe_status st
 
 /** All identities, sealed anew for a rotation. Rows are written, entries are not yet. */
 typedef struct pqe__renewed_identities pqe__renewed_identities;
-pqe_status pqe__identities_renew(pqe__txn *txn, const pqe__keys *fresh, pqe__renewed_identities **out, pqe_error *err);
+pqe_status pqe__identities_renew(pqe__txn *txn, const pqe__home *home, const pqe__keys *fresh,
+                                 const pqe__recovery_list *recovery, pqe__renewed_identities **out, pqe_error *err);
+/** Both at once, where the tree is not cleared. */
+pqe_status pqe__identities_reseal(pqe__txn *txn, const pqe__home *home, const pqe__keys *fresh,
+                                  const pqe__recovery_list *recovery, pqe_error *err);
+/** Calls `fn` for each identity whose key is the backend's own; it may remove that identity. */
+typedef pqe_status (*pqe__identity_fn)(pqe__txn *txn, const pqe__identity_found *found, void *user, pqe_error *err);
+pqe_status pqe__identities_native(pqe__txn *txn, pqe__identity_fn fn, void *user, pqe_error *err);
 /** Sets their entries; after the tree was cleared, if it was. */
 pqe_status pqe__identities_enter(pqe__txn *txn, const pqe__keys *fresh, const pqe__renewed_identities *all,
                                  pqe_error *err);
 void pqe__renewed_identities_free(pqe__renewed_identities **all);
+
+/* ---- identity_delete.c ---- */
+
+/** Removes row and entries; another identity becomes the default if this was it. */
+pqe_status pqe__identity_remove(pqe__txn *txn, const pqe__identity_found *found, pqe_error *err);
+
+/* ---- rotate.c ---- */
+
+/** How device keys are replaced. */
+typedef struct pqe__rotation {
+    bool new_root;           /* root and session secrets too */
+    pqe__home home;          /* what the new keys are sealed by */
+    const pqe_blob *state;   /* of a new home; NULL: the vault stays where it is */
+    const pqe__event *event; /* for the log */
+} pqe__rotation;
+
+/** What a backend knows a vault's pairs by, to be freed; NULL if it only seals. */
+pqe_status pqe__native_copy(const pqe__native *native, pqe__native **out, pqe_error *err);
+/** Keys of the next epoch, without device keys yet. */
+pqe_status pqe__rotation_keys(const pqe__keys *old, bool new_root, pqe__keys **out, pqe_error *err);
+/** Writes everything under the new keys, and the head: only the commit is left. */
+pqe_status pqe__rotation_write(pqe__txn *txn, pqe__keys *fresh, const pqe__rotation *rotation, pqe_error *err);
+
+/* ---- move.c ---- */
+
+/** pqe_rotate() with another backend. */
+pqe_status pqe__move(pqe_vault *vault, const pqe_rotate_opts *opts, pqe_error *err);
+/** Begins it: on failure the home's key is taken back. */
+pqe_status pqe__move_begin(pqe_vault *vault, const pqe__home *home, const uint8_t vault_id[PQE__ID_SIZE], pqe__txn *txn,
+                           pqe_error *err);
+/** Ends the transaction of a move: commits where `status` is PQE_OK, and then the vault is on txn->home; otherwise that
+ *  home's key is taken back, unless it is not known whether the vault has moved, and so are the pairs `made` (NULL: none)
+ *  with it. */
+pqe_status pqe__move_commit(pqe_vault *vault, pqe__txn *txn, const pqe__native *made, pqe_status status,
+                            pqe_error *err);
 
 /* ---- delete.c ---- */
 

@@ -48,8 +48,7 @@ read_pair(const uint8_t *bytes, size_t size, uint8_t handle[PQE_SEAL_BLOB_MAX], 
 
 /* A pair that does not fit would be noticed at the next unlock, when it is too late. */
 static pqe_status
-try_pair(pqe_vault *vault, void *backend_key, const uint8_t *handle, size_t len, const pqe__kem_key *public_key,
-         pqe_error *err)
+try_pair(const pqe__home *home, const uint8_t *handle, size_t len, const pqe__kem_key *public_key, pqe_error *err)
 {
     struct {
         uint8_t sent[PQE__KEM_SHARED_SIZE], received[PQE__KEM_SHARED_SIZE];
@@ -60,8 +59,7 @@ try_pair(pqe_vault *vault, void *backend_key, const uint8_t *handle, size_t len,
     if (status == PQE_OK)
         status = pqe__kem_encapsulate(public_key, NULL, ct, s->sent, err);
     if (status == PQE_OK)
-        status =
-            pqe__backend_kem_decapsulate(vault->backend, backend_key, handle, len, ct, sizeof ct, s->received, err);
+        status = pqe__backend_kem_decapsulate(home->backend, home->key, handle, len, ct, sizeof ct, s->received, err);
     if (status == PQE_OK && !pqe__equal(s->sent, s->received, sizeof s->sent))
         status = pqe__fail(err, PQE_E_BACKEND, PQE_ORIGIN_BACKEND, 0, "the backend made a key pair that does not fit");
     pqe__secmem_free(s);
@@ -70,21 +68,21 @@ try_pair(pqe_vault *vault, void *backend_key, const uint8_t *handle, size_t len,
 
 /* `out` is NULL for the grant key, whose public part is needed only when somebody asks for it. */
 static pqe_status
-make_pair(pqe_vault *vault, void *backend_key, pqe__device_item item, uint8_t handle[PQE_SEAL_BLOB_MAX], size_t *len,
-          pqe__kem_key **out, pqe_error *err)
+make_pair(pqe_vault *vault, const pqe__home *home, pqe__device_item item, uint8_t handle[PQE_SEAL_BLOB_MAX],
+          size_t *len, pqe__kem_key **out, pqe_error *err)
 {
     uint8_t ek[PQE__KEM_PUBLIC_SIZE];
     pqe_blob handle_blob = {.data = handle, .capacity = PQE_SEAL_BLOB_MAX},
              ek_blob = {.data = ek, .capacity = sizeof ek};
     pqe__kem_key *key = NULL;
-    pqe_status status = pqe__backend_kem_make(vault->backend, backend_key, &handle_blob, &ek_blob, err);
+    pqe_status status = pqe__backend_kem_make(home->backend, home->key, &handle_blob, &ek_blob, err);
 
     if (status != PQE_OK)
         return status;
     *len = handle_blob.len;
     status = pqe__kem_from_public(ek, sizeof ek, &key, err);
     if (status == PQE_OK)
-        status = try_pair(vault, backend_key, handle, *len, key, err);
+        status = try_pair(home, handle, *len, key, err);
     if (status == PQE_OK)
         status = write_pair(vault, item, handle, *len, ek, err);
     if (status == PQE_OK && out != NULL)
@@ -95,19 +93,19 @@ make_pair(pqe_vault *vault, void *backend_key, pqe__device_item item, uint8_t ha
 }
 
 static pqe_status
-seal_origin(pqe_vault *vault, void *backend_key, const pqe__keys *keys, pqe_error *err)
+seal_origin(pqe_vault *vault, const pqe__home *home, const pqe__keys *keys, pqe_error *err)
 {
     uint8_t sealed[PQE_SEAL_BLOB_MAX], aad[PQE__LABEL_MAX];
     pqe_blob blob = {.data = sealed, .capacity = sizeof sealed};
     size_t aad_len = pqe__aad_device_key(aad, keys->vault_id, PQE__KEY_ORIGIN, keys->suite, keys->epoch);
     pqe_status status =
-        pqe__backend_seal(vault->backend, backend_key, aad, aad_len, keys->secret->origin, ORIGIN_SIZE, &blob, err);
+        pqe__backend_seal(home->backend, home->key, aad, aad_len, keys->secret->origin, ORIGIN_SIZE, &blob, err);
 
     return status == PQE_OK ? pqe__store_put_item(vault->store, PQE__ITEM_VAULT_KEY, sealed, blob.len, err) : status;
 }
 
 pqe_status
-pqe__native_make(pqe_vault *vault, void *backend_key, pqe__keys *keys, pqe_error *err)
+pqe__native_make(pqe_vault *vault, const pqe__home *home, pqe__keys *keys, pqe_error *err)
 {
     pqe__native *n = calloc(1, sizeof *n);
     pqe_status status;
@@ -116,27 +114,27 @@ pqe__native_make(pqe_vault *vault, void *backend_key, pqe__keys *keys, pqe_error
         return pqe__fail_nomem(err);
     status = pqe__random_secret(keys->secret->origin, ORIGIN_SIZE, err);
     if (status == PQE_OK)
-        status = seal_origin(vault, backend_key, keys, err);
+        status = seal_origin(vault, home, keys, err);
     if (status == PQE_OK)
-        status = make_pair(vault, backend_key, PQE__ITEM_NATIVE_KEY, n->vault, &n->vault_len, &keys->vault_key, err);
+        status = make_pair(vault, home, PQE__ITEM_NATIVE_KEY, n->vault, &n->vault_len, &keys->vault_key, err);
     if (status == PQE_OK)
-        status = make_pair(vault, backend_key, PQE__ITEM_GRANT_KEY, n->grant, &n->grant_len, NULL, err);
+        status = make_pair(vault, home, PQE__ITEM_GRANT_KEY, n->grant, &n->grant_len, NULL, err);
     if (status == PQE_OK) {
         keys->native = n;
         return PQE_OK;
     }
-    pqe__native_drop(vault, backend_key, n);
+    pqe__native_drop(home, n);
     free(n);
     return status;
 }
 
 void
-pqe__native_drop(pqe_vault *vault, void *backend_key, const pqe__native *native)
+pqe__native_drop(const pqe__home *home, const pqe__native *native)
 {
     if (native != NULL && native->vault_len != 0)
-        pqe__backend_kem_drop(vault->backend, backend_key, native->vault, native->vault_len);
+        pqe__backend_kem_drop(home->backend, home->key, native->vault, native->vault_len);
     if (native != NULL && native->grant_len != 0)
-        pqe__backend_kem_drop(vault->backend, backend_key, native->grant, native->grant_len);
+        pqe__backend_kem_drop(home->backend, home->key, native->grant, native->grant_len);
 }
 
 /* ---- loading ---- */
@@ -185,7 +183,7 @@ pqe__native_grant_public(pqe_vault *vault, uint8_t ek[PQE__KEM_PUBLIC_SIZE], pqe
 /* ---- using ---- */
 
 typedef struct decapsulator {
-    pqe_vault *vault;
+    pqe_backend *backend;
     void *backend_key;
     const uint8_t *handle;
     size_t len;
@@ -196,14 +194,14 @@ decapsulate(void *user, const uint8_t *ct, size_t ct_len, uint8_t shared[PQE__KE
 {
     const decapsulator *d = user;
 
-    return pqe__backend_kem_decapsulate(d->vault->backend, d->backend_key, d->handle, d->len, ct, ct_len, shared, err);
+    return pqe__backend_kem_decapsulate(d->backend, d->backend_key, d->handle, d->len, ct, ct_len, shared, err);
 }
 
 pqe_status
 pqe__vault_key_open(pqe_vault *vault, void *backend_key, const pqe__keys *keys, const uint8_t *info, size_t info_len,
                     const uint8_t *sealed, size_t sealed_len, uint8_t *out, pqe_error *err)
 {
-    decapsulator d = {.vault = vault, .backend_key = backend_key};
+    decapsulator d = {.backend = vault->backend, .backend_key = backend_key};
 
     if (keys->native == NULL)
         return pqe__hpke_open(&pqe__hpke_ml_kem_768, keys->vault_key, info, info_len, NULL, 0, sealed, sealed_len, out,
@@ -219,11 +217,14 @@ pqe__native_secret_open(pqe__txn *txn, const pqe__keys *keys, const uint8_t *inf
                         const pqe__secret_row *row, uint8_t secret[32], pqe_error *err)
 {
     uint8_t handle[PQE_SEAL_BLOB_MAX]; /* the session, and its keys, may end while the device works */
-    decapsulator d = {.vault = txn->vault, .handle = handle, .len = keys->native->vault_len};
+    decapsulator d = {.handle = handle, .len = keys->native->vault_len};
+    pqe__home home;
     pqe_status status, resumed;
 
     memcpy(handle, keys->native->vault, d.len);
-    d.backend_key = pqe__session_pin(txn->vault);
+    home = pqe__session_pin(txn->vault);
+    d.backend = home.backend;
+    d.backend_key = home.key;
     pqe__txn_pause(txn);
     status = pqe__hpke_open_by(&pqe__hpke_ml_kem_768, decapsulate, &d, info, info_len, NULL, 0, row->sealed,
                                sizeof row->sealed, secret, err);

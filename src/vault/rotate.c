@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Replacing keys: device keys, with --rekey also root and session secrets, and the passphrase. Bodies stay. */
-#include "vault/internal.h"
+#include "vault/recovery.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -49,20 +49,6 @@ reseal_secrets(pqe__txn *txn, const pqe__keys *fresh, pqe_error *err)
         if ((status = pqe__txn_breathe(txn, i, err)) == PQE_OK)
             status = reseal_secret(txn, fresh, &list.entries[i], err);
     free(list.entries);
-    return status;
-}
-
-static pqe_status
-reseal_all(pqe__txn *txn, const pqe__keys *fresh, pqe_error *err)
-{
-    pqe__renewed_identities *identities = NULL;
-    pqe_status status = reseal_secrets(txn, fresh, err);
-
-    if (status == PQE_OK)
-        status = pqe__identities_renew(txn, fresh, &identities, err);
-    if (status == PQE_OK)
-        status = pqe__identities_enter(txn, fresh, identities, err);
-    pqe__renewed_identities_free(&identities);
     return status;
 }
 
@@ -128,7 +114,7 @@ rewrap_all(pqe__txn *txn, pqe__keys *fresh, const uint8_t key_id[PQE__ID_SIZE], 
 /* Everything below the root changes, so the index is built anew. The old entries prove every row before it is
    re-wrapped; only then is the tree cleared. */
 static pqe_status
-rekey(pqe__txn *txn, pqe__keys *fresh, pqe_error *err)
+rekey(pqe__txn *txn, pqe__keys *fresh, const pqe__home *home, const pqe__recovery_list *recovery, pqe_error *err)
 {
     pqe__store *store = txn->vault->store;
     uint8_t *root = txn->head.index_root;
@@ -145,7 +131,7 @@ rekey(pqe__txn *txn, pqe__keys *fresh, pqe_error *err)
     if (status == PQE_OK)
         status = rewrap_all(txn, fresh, secret.key_id, &list, all, err);
     if (status == PQE_OK)
-        status = pqe__identities_renew(txn, fresh, &identities, err);
+        status = pqe__identities_renew(txn, home, fresh, recovery, &identities, err);
     if (status == PQE_OK)
         status = pqe__secret_delete_all(store, err);
     if (status == PQE_OK)
@@ -171,8 +157,8 @@ rekey(pqe__txn *txn, pqe__keys *fresh, pqe_error *err)
 
 /* ---- rotate ---- */
 
-static pqe_status
-prepare_keys(const pqe__keys *old, bool new_root, pqe__keys **out, pqe_error *err)
+pqe_status
+pqe__rotation_keys(const pqe__keys *old, bool new_root, pqe__keys **out, pqe_error *err)
 {
     pqe_status status = pqe__keys_new(out, err);
     pqe__keys *fresh = *out;
@@ -192,25 +178,55 @@ prepare_keys(const pqe__keys *old, bool new_root, pqe__keys **out, pqe_error *er
     return status;
 }
 
+/* The new home's name and state. */
 static pqe_status
-rotate_in(pqe__txn *txn, pqe__keys *fresh, bool new_root, pqe_error *err)
+write_home(pqe__store *store, const pqe__rotation *r, pqe_error *err)
 {
-    static const pqe__event rotated = {.op = PQE_AUDIT_ROTATE, .success = true, .details = TEXT("new device keys")};
-    static const pqe__event rekeyed = {
-        .op = PQE_AUDIT_ROTATE, .success = true, .details = TEXT("new device keys, root and session secrets")};
-    pqe__session *session = txn->vault->session;
+    const char *name = r->home.backend->ops->info.name;
+    pqe_status status;
+
+    if (r->state == NULL)
+        return PQE_OK;
+    status = pqe__store_put_item(store, PQE__ITEM_BACKEND_NAME, (const uint8_t *)name, strlen(name), err);
+    if (status == PQE_OK)
+        status = pqe__store_put_item(store, PQE__ITEM_BACKEND_STATE, r->state->data, r->state->len, err);
+    return status;
+}
+
+/* What the old root sealed, under the new one. */
+static pqe_status
+reseal_for_root(pqe__txn *txn, const pqe__keys *fresh, const pqe__recovery_list *recovery, pqe_error *err)
+{
+    pqe_status status = pqe__policy_reseal(txn, fresh, err);
+
+    if (status == PQE_OK && recovery != NULL)
+        status = pqe__recovery_store(txn, fresh, recovery, err);
+    return status == PQE_OK ? pqe__audit_reseal(txn, fresh, err) : status;
+}
+
+pqe_status
+pqe__rotation_write(pqe__txn *txn, pqe__keys *fresh, const pqe__rotation *r, pqe_error *err)
+{
+    pqe__recovery_list *recovery = NULL;
     pqe_status status = pqe__txn_check_device(txn, err);
 
     if (status == PQE_OK)
-        status = pqe__device_make(txn->vault, session->backend_key, fresh, err);
+        status = pqe__recovery_load(txn, &recovery, err);
     if (status == PQE_OK)
-        status = new_root ? rekey(txn, fresh, err) : reseal_all(txn, fresh, err);
-    if (status == PQE_OK && new_root)
-        status = pqe__policy_reseal(txn, fresh, err);
-    if (status == PQE_OK && new_root)
-        status = pqe__audit_reseal(txn, fresh, err);
+        status = pqe__recovery_possible(r->home.backend, recovery, err);
     if (status == PQE_OK)
-        status = pqe__audit_append(txn, new_root ? &rekeyed : &rotated, err);
+        status = write_home(txn->vault->store, r, err);
+    if (status == PQE_OK)
+        status = pqe__device_make(txn->vault, &r->home, recovery, fresh, err);
+    if (status == PQE_OK && r->new_root)
+        status = rekey(txn, fresh, &r->home, recovery, err);
+    else if (status == PQE_OK && (status = reseal_secrets(txn, fresh, err)) == PQE_OK)
+        status = pqe__identities_reseal(txn, &r->home, fresh, recovery, err);
+    if (status == PQE_OK && r->new_root)
+        status = reseal_for_root(txn, fresh, recovery, err);
+    pqe__secmem_free(recovery);
+    if (status == PQE_OK)
+        status = pqe__audit_append(txn, r->event, err);
     if (status != PQE_OK)
         return status;
     txn->head.key_epoch = fresh->epoch;
@@ -219,9 +235,10 @@ rotate_in(pqe__txn *txn, pqe__keys *fresh, bool new_root, pqe_error *err)
     return pqe__txn_write_head(txn, fresh, err);
 }
 
-static pqe_status
-copy_native(const pqe__native *native, pqe__native **out, pqe_error *err)
+pqe_status
+pqe__native_copy(const pqe__native *native, pqe__native **out, pqe_error *err)
 {
+    *out = NULL;
     if (native == NULL)
         return PQE_OK;
     if ((*out = malloc(sizeof **out)) == NULL)
@@ -230,28 +247,27 @@ copy_native(const pqe__native *native, pqe__native **out, pqe_error *err)
     return PQE_OK;
 }
 
-pqe_status
-pqe_rotate(pqe_vault *vault, const pqe_rotate_opts *opts, pqe_error *err)
+static pqe_status
+rotate_here(pqe_vault *vault, bool new_root, pqe_error *err)
 {
-    pqe_rotate_opts o = {.size = sizeof o};
+    static const pqe__event rotated = {.op = PQE_AUDIT_ROTATE, .success = true, .details = TEXT("new device keys")};
+    static const pqe__event rekeyed = {
+        .op = PQE_AUDIT_ROTATE, .success = true, .details = TEXT("new device keys, root and session secrets")};
+    pqe__rotation r = {.new_root = new_root, .event = new_root ? &rekeyed : &rotated};
     pqe__keys *fresh = NULL;
     pqe__native *old = NULL, *unused;
     bool known = true;
     pqe__txn txn;
-    void *backend_key;
-    pqe_status status;
+    pqe_status status = pqe__txn_begin(vault, true, &txn, err);
 
-    if (opts != NULL && (status = pqe__opts_copy(&o, sizeof o, offsetof(pqe_rotate_opts, rekey) + sizeof o.rekey, opts,
-                                                 "the rotate options", err)) != PQE_OK)
+    if (status != PQE_OK)
         return status;
-    if ((status = pqe__txn_begin(vault, true, &txn, err)) != PQE_OK)
-        return status;
-    backend_key = pqe__session_pin(vault);
-    status = prepare_keys(vault->session->keys, o.rekey, &fresh, err);
+    r.home = pqe__session_pin(vault);
+    status = pqe__rotation_keys(vault->session->keys, new_root, &fresh, err);
     if (status == PQE_OK)
-        status = copy_native(vault->session->keys->native, &old, err);
+        status = pqe__native_copy(vault->session->keys->native, &old, err);
     if (status == PQE_OK)
-        status = rotate_in(&txn, fresh, o.rekey, err);
+        status = pqe__rotation_write(&txn, fresh, &r, err);
     if (status == PQE_OK)
         status = pqe__txn_commit(&txn, &known, err);
     else
@@ -259,7 +275,7 @@ pqe_rotate(pqe_vault *vault, const pqe_rotate_opts *opts, pqe_error *err)
     /* Key pairs in the device that no vault needs. Where nobody knows whether the commit happened, both stay. */
     unused = status == PQE_OK ? old : fresh != NULL ? fresh->native : NULL;
     if (known)
-        pqe__native_drop(vault, backend_key, unused);
+        pqe__native_drop(&r.home, unused);
     free(old);
     pqe__session_unpin(vault);
     pqe__keys_free(&fresh); /* the next transaction sees another epoch and loads the new keys, here as elsewhere */
@@ -271,21 +287,38 @@ pqe_rotate(pqe_vault *vault, const pqe_rotate_opts *opts, pqe_error *err)
     return status;
 }
 
+pqe_status
+pqe_rotate(pqe_vault *vault, const pqe_rotate_opts *opts, pqe_error *err)
+{
+    pqe_rotate_opts o = {.size = sizeof o};
+    pqe_status status;
+
+    if (opts != NULL && (status = pqe__opts_copy(&o, sizeof o, offsetof(pqe_rotate_opts, rekey) + sizeof o.rekey, opts,
+                                                 "the rotate options", err)) != PQE_OK)
+        return status;
+    if (o.backend != NULL)
+        return pqe__move(vault, &o, err);
+    if (o.discard_old)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0,
+                         "only a vault that moves to another backend leaves a key to discard");
+    return rotate_here(vault, o.rekey, err);
+}
+
 /* ---- passphrase ---- */
 
 static pqe_status
 ask_new_state(pqe_vault *vault, const uint8_t *state, size_t state_len, pqe_blob *fresh, pqe_error *err)
 {
     uint8_t vault_id[PQE__ID_SIZE];
-    void *key;
+    pqe__home home;
     pqe_status status;
 
     if ((status = pqe__session_enter(vault, err)) != PQE_OK)
         return status;
     memcpy(vault_id, vault->session->keys->vault_id, sizeof vault_id);
-    key = pqe__session_pin(vault);
+    home = pqe__session_pin(vault);
     pqe__session_leave(vault);
-    status = pqe__backend_change_passphrase(vault->backend, vault_id, key, state, state_len, fresh, err);
+    status = pqe__backend_change_passphrase(home.backend, vault_id, home.key, state, state_len, fresh, err);
     pqe__session_unpin(vault);
     return status;
 }

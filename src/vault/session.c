@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sessions: unlocking, loading and deriving keys, locking, expiry. */
-#include "vault/internal.h"
+#include "vault/recovery.h"
 
 #include <stdio.h>
 #include <stdatomic.h>
@@ -91,29 +91,96 @@ pqe__keys_derive(pqe__keys *keys, pqe_error *err)
     return status;
 }
 
-/* The vault key's seed and the origin key, sealed together by the backend; the origin key alone, where the backend keeps
-   the vault key itself. */
-static pqe_status
-open_device_key(pqe_vault *vault, void *backend_key, pqe__keys *keys, pqe_error *err)
+/* ---- the backend that holds the vault ---- */
+
+pqe_status
+pqe__session_note_state(pqe__session *session, const uint8_t *state, size_t len, pqe_error *err)
 {
-    bool native;
-    size_t seed_len;
-    uint8_t sealed[PQE__ITEM_MAX], aad[PQE__LABEL_MAX];
-    size_t sealed_len, aad_len;
+    return pqe__hash_once(PQE__SHA256, state, len, session->state_digest, err);
+}
+
+/* Is the vault still held by the backend that this handle has? */
+static pqe_status
+check_name(pqe_vault *vault, pqe_status otherwise, pqe_error *err)
+{
+    const char *ours = vault->backend->ops->info.name;
+    uint8_t name[32];
+    size_t len;
+    pqe_status status = pqe__store_get_item(vault->store, PQE__ITEM_BACKEND_NAME, name, sizeof name, &len, err);
+
+    if (status != PQE_OK || (len == strlen(ours) && memcmp(name, ours, len) == 0))
+        return status;
+    return pqe__fail(err, otherwise, PQE_ORIGIN_BACKEND, 0,
+                     "the vault's device key is not held by the \"%s\" backend%s", ours,
+                     otherwise == PQE_E_LOCKED ? " any more: open the vault anew" : "");
+}
+
+/* The vault key's seed and the origin key, sealed together by the backend. Where that fails under another state than
+   the session began with, the vault has another key: only a new session can tell whether rightly so. */
+static pqe_status
+unseal_device_key(pqe_vault *vault, pqe__session *session, const pqe__keys *keys, pqe_blob *secret, pqe_error *err)
+{
+    pqe__key_purpose purpose = keys->native != NULL ? PQE__KEY_ORIGIN : PQE__KEY_VAULT;
+    uint8_t sealed[PQE__ITEM_MAX], state[PQE_BACKEND_STATE_MAX], digest[PQE__DIGEST_SIZE], aad[PQE__LABEL_MAX];
+    size_t len, aad_len = pqe__aad_device_key(aad, keys->vault_id, purpose, keys->suite, keys->epoch);
+    pqe_status status;
+
+    if (session->backend_key == NULL)
+        return pqe__fail(err, PQE_E_BUSY, PQE_ORIGIN_INDEX, 0, "another process changed the vault's keys meanwhile");
+    status = check_name(vault, PQE_E_LOCKED, err);
+    if (status == PQE_OK)
+        status = pqe__store_get_item(vault->store, PQE__ITEM_BACKEND_STATE, state, sizeof state, &len, err);
+    if (status == PQE_OK)
+        status = pqe__hash_once(PQE__SHA256, state, len, digest, err);
+    if (status == PQE_OK)
+        status = pqe__store_get_item(vault->store, PQE__ITEM_VAULT_KEY, sealed, sizeof sealed, &len, err);
+    if (status != PQE_OK)
+        return status;
+    status = pqe__backend_unseal(vault->backend, session->backend_key, aad, aad_len, sealed, len, secret, err);
+    if (status == PQE_OK)
+        memcpy(session->state_digest, digest, sizeof digest);
+    else if (status == PQE_E_DECRYPTION && memcmp(digest, session->state_digest, sizeof digest) != 0)
+        status = pqe__fail(err, PQE_E_LOCKED, PQE_ORIGIN_BACKEND, 0,
+                           "the backend's key of this vault was replaced: unlock the vault anew");
+    return status;
+}
+
+pqe_status
+pqe__device_secret(pqe_vault *vault, uint8_t out[PQE__DEVICE_SECRET_SIZE], pqe_error *err)
+{
     pqe_blob secret = {.data = pqe__secmem_alloc(PQE_SEAL_SECRET_MAX), .capacity = PQE_SEAL_SECRET_MAX};
     pqe_status status;
 
     if (secret.data == NULL)
         return pqe__fail_nomem(err);
-    status = pqe__native_load(vault, keys, &native, err);
-    seed_len = native ? 0 : PQE__KEM_SEED_SIZE;
+    status = unseal_device_key(vault, vault->session, vault->session->keys, &secret, err);
+    if (status == PQE_OK && secret.len != PQE__DEVICE_SECRET_SIZE)
+        status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_BACKEND, 0, "the sealed device key has another length");
     if (status == PQE_OK)
-        status = pqe__store_get_item(vault->store, PQE__ITEM_VAULT_KEY, sealed, sizeof sealed, &sealed_len, err);
-    if (status == PQE_OK) {
-        aad_len = pqe__aad_device_key(aad, keys->vault_id, native ? PQE__KEY_ORIGIN : PQE__KEY_VAULT, keys->suite,
-                                      keys->epoch);
-        status = pqe__backend_unseal(vault->backend, backend_key, aad, aad_len, sealed, sealed_len, &secret, err);
-    }
+        memcpy(out, secret.data, PQE__DEVICE_SECRET_SIZE);
+    pqe__secmem_free(secret.data);
+    return status;
+}
+
+/* By the backend or by a recovery key. Where the backend keeps the vault key itself it seals the origin key alone. */
+static pqe_status
+open_device_key(pqe_vault *vault, pqe__session *session, const pqe_recovery_key *recovery, pqe__keys *keys,
+                pqe_error *err)
+{
+    pqe_blob secret = {.data = pqe__secmem_alloc(PQE_SEAL_SECRET_MAX), .capacity = PQE_SEAL_SECRET_MAX};
+    bool native = false;
+    size_t seed_len;
+    pqe_status status = PQE_OK;
+
+    if (secret.data == NULL)
+        return pqe__fail_nomem(err);
+    if (recovery == NULL)
+        status = pqe__native_load(vault, keys, &native, err);
+    seed_len = native ? 0 : PQE__KEM_SEED_SIZE;
+    if (status == PQE_OK && recovery == NULL)
+        status = unseal_device_key(vault, session, keys, &secret, err);
+    else if (status == PQE_OK && (status = pqe__recovery_open(vault, recovery, keys, secret.data, err)) == PQE_OK)
+        secret.len = PQE__DEVICE_SECRET_SIZE;
     if (status == PQE_OK && secret.len != seed_len + sizeof keys->secret->origin)
         status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_BACKEND, 0, "the sealed device key has another length");
     if (status == PQE_OK) {
@@ -190,7 +257,7 @@ accept_head(pqe__session *session, const pqe__keys *keys, const uint8_t *bytes, 
 }
 
 pqe_status
-pqe__session_load(pqe_vault *vault, pqe__session *session, pqe_error *err)
+pqe__session_load(pqe_vault *vault, pqe__session *session, const pqe_recovery_key *recovery, pqe_error *err)
 {
     uint8_t bytes[PQE__HEAD_MAX], tag[PQE__HEAD_TAG_SIZE], digest[PQE__DIGEST_SIZE];
     const uint8_t *sealed;
@@ -211,7 +278,7 @@ pqe__session_load(pqe_vault *vault, pqe__session *session, pqe_error *err)
     memcpy(keys->device_digest, head.device_digest, PQE__DIGEST_SIZE);
     keys->suite = head.suite;
     keys->epoch = head.key_epoch;
-    status = open_device_key(vault, session->backend_key, keys, err);
+    status = open_device_key(vault, session, recovery, keys, err);
     if (status == PQE_OK)
         status = check_origin(keys, bytes, len, tag, err);
     if (status == PQE_OK)
@@ -291,16 +358,16 @@ end_session(pqe_vault *vault, bool wait)
     }
     if (s != NULL && s->backend_key != NULL) {
         pqe__keys_free(&s->keys);
-        if (vault->stale_key != NULL || wait)
+        if (vault->stale.key != NULL || wait)
             pqe__backend_detach(vault->backend, s->backend_key);
         else if (atomic_load(&vault->pins) != 0 || !pqe__backend_try_detach(vault->backend, s->backend_key))
-            vault->stale_key = s->backend_key;
+            vault->stale = (pqe__home){vault->backend, s->backend_key};
         s->backend_key = NULL;
     }
     pqe__session_free(vault->backend, &vault->session);
-    if (wait && vault->stale_key != NULL) {
-        pqe__backend_detach(vault->backend, vault->stale_key);
-        vault->stale_key = NULL;
+    if (wait && vault->stale.key != NULL) {
+        pqe__backend_detach(vault->stale.backend, vault->stale.key);
+        vault->stale.key = NULL;
     }
 }
 
@@ -320,9 +387,9 @@ pqe__session_try_expire(pqe_vault *vault)
         end_session(vault, false);
         pthread_mutex_unlock(&vault->list_lock);
     }
-    if (vault->stale_key != NULL) {
-        if (atomic_load(&vault->pins) == 0 && pqe__backend_try_detach(vault->backend, vault->stale_key))
-            vault->stale_key = NULL;
+    if (vault->stale.key != NULL) {
+        if (atomic_load(&vault->pins) == 0 && pqe__backend_try_detach(vault->stale.backend, vault->stale.key))
+            vault->stale.key = NULL;
         else
             left = RETRY_NS;
     }
@@ -357,7 +424,7 @@ pqe__session_lock(pqe_vault *vault)
     pthread_mutex_lock(&vault->list_lock);
     if (vault->session != NULL)
         end_session(vault, false);
-    stale = vault->stale_key != NULL;
+    stale = vault->stale.key != NULL;
     pthread_mutex_unlock(&vault->list_lock);
     pthread_rwlock_unlock(&vault->key_lock);
     atomic_fetch_sub(&vault->lockers, 1);
@@ -388,11 +455,17 @@ pqe__session_enter(pqe_vault *vault, pqe_error *err)
     return pqe__locked(err);
 }
 
-void *
+pqe__home
+pqe__session_home(const pqe_vault *vault)
+{
+    return (pqe__home){vault->backend, vault->session->backend_key};
+}
+
+pqe__home
 pqe__session_pin(pqe_vault *vault)
 {
     atomic_fetch_add(&vault->pins, 1);
-    return vault->session->backend_key;
+    return pqe__session_home(vault);
 }
 
 void
@@ -402,10 +475,33 @@ pqe__session_unpin(pqe_vault *vault)
 
     pthread_rwlock_wrlock(&vault->key_lock);
     atomic_fetch_sub(&vault->pins, 1);
-    stale = vault->stale_key != NULL;
+    stale = vault->stale.key != NULL;
     pthread_rwlock_unlock(&vault->key_lock);
     if (stale)
         pqe__session_try_expire(vault);
+}
+
+pqe__home
+pqe__session_adopt(pqe_vault *vault, const pqe__home *home)
+{
+    pqe__home left = {vault->backend, NULL}, unused = {home->backend, NULL};
+
+    pthread_rwlock_wrlock(&vault->key_lock);
+    vault->backend = home->backend;
+    if (vault->session != NULL) {
+        left.key = vault->session->backend_key;
+        vault->session->backend_key = home->key;
+    } else {
+        unused.key = home->key; /* the session ended meanwhile */
+    }
+    if (left.key != NULL && atomic_load(&vault->pins) != 0 && vault->stale.key == NULL) {
+        vault->stale = left;
+        left.key = NULL;
+    }
+    pthread_rwlock_unlock(&vault->key_lock);
+    if (unused.key != NULL)
+        pqe__backend_detach(unused.backend, unused.key);
+    return left;
 }
 
 void
@@ -469,9 +565,8 @@ pqe__handle_remove(pqe__handle *handle)
 static pqe_status
 attach_backend(pqe_vault *vault, pqe__session *session, pqe_error *err)
 {
-    uint8_t name[32], state[PQE_BACKEND_STATE_MAX], bytes[PQE__HEAD_MAX], tag[PQE__HEAD_TAG_SIZE];
-    size_t name_len, state_len = 0, len, sealed_len;
-    const char *ours = vault->backend->ops->info.name;
+    uint8_t state[PQE_BACKEND_STATE_MAX], bytes[PQE__HEAD_MAX], tag[PQE__HEAD_TAG_SIZE];
+    size_t state_len = 0, len, sealed_len;
     const uint8_t *sealed;
     pqe__head head;
     pqe_status status = pqe__store_begin(vault->store, false, err);
@@ -482,13 +577,12 @@ attach_backend(pqe_vault *vault, pqe__session *session, pqe_error *err)
     if (status == PQE_OK)
         status = pqe__head_decode(bytes, len, &head, &sealed, &sealed_len, err);
     if (status == PQE_OK)
-        status = pqe__store_get_item(vault->store, PQE__ITEM_BACKEND_NAME, name, sizeof name, &name_len, err);
+        status = check_name(vault, PQE_E_DENIED, err);
     if (status == PQE_OK)
         status = pqe__store_get_item(vault->store, PQE__ITEM_BACKEND_STATE, state, sizeof state, &state_len, err);
+    if (status == PQE_OK)
+        status = pqe__session_note_state(session, state, state_len, err);
     pqe__store_rollback(vault->store);
-    if (status == PQE_OK && (name_len != strlen(ours) || memcmp(name, ours, name_len) != 0))
-        status = pqe__fail(err, PQE_E_DENIED, PQE_ORIGIN_BACKEND, 0,
-                           "the vault's device key is not held by the \"%s\" backend", ours);
     if (status == PQE_OK)
         status = pqe__backend_attach(vault->backend, head.vault_id, state, state_len, &session->backend_key, err);
     return status;
@@ -538,7 +632,7 @@ pqe__session_unlock(pqe_vault *vault, uint32_t ttl_seconds, bool accepts, pqe_er
     if (status == PQE_OK)
         status = pqe__store_begin(vault->store, false, err);
     if (status == PQE_OK) {
-        status = pqe__session_load(vault, session, err);
+        status = pqe__session_load(vault, session, NULL, err);
         pqe__store_rollback(vault->store);
     }
     if (status == PQE_OK && !accepts)

@@ -16,7 +16,7 @@ reload_keys(pqe__txn *txn, pqe_error *err)
     if (v->session == NULL)
         status = pqe__locked(err);
     else
-        status = pqe__session_load(v, v->session, err);
+        status = pqe__session_load(v, v->session, NULL, err);
     pthread_rwlock_unlock(&v->key_lock);
     txn->keys_held = false;
     return status == PQE_OK ? pqe__txn_resume(txn, err) : status;
@@ -143,7 +143,7 @@ pqe__txn_write_head(pqe__txn *txn, const pqe__keys *keys, pqe_error *err)
     pqe_status status = pqe__audit_to_head(txn, err);
 
     if (status == PQE_OK)
-        status = pqe__counter_prepare(txn, err);
+        status = txn->home != NULL ? pqe__counter_move(txn, txn->home, err) : pqe__counter_prepare(txn, err);
     if (status != PQE_OK)
         return status;
     txn->head.generation++;
@@ -190,6 +190,8 @@ pqe__txn_commit(pqe__txn *txn, bool *outcome_known, pqe_error *err)
     /* A full disk is found out before the commit frame is written; any other failure may be of its sync. */
     if (status != PQE_OK && status != PQE_E_NO_SPACE && txn->write)
         *outcome_known = false;
+    if (status == PQE_OK && txn->home != NULL)
+        txn->left = pqe__session_adopt(txn->vault, txn->home);
     if (status == PQE_OK && txn->write)
         note_commit(txn);
     pqe__audit_done(txn, status == PQE_OK);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Verifying: the index against the head, then every body chunk by chunk with its content hash recomputed. */
 #include "vault/reader.h"
+#include "vault/recovery.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -290,6 +291,8 @@ check_index(index_check *c, pqe_error *err)
         status = check_identity_rows(c, err);
     if (status == PQE_OK)
         status = report_if_damaged(c->v, pqe__policy_check(c->txn, &error), &error, err);
+    if (status == PQE_OK)
+        status = report_if_damaged(c->v, pqe__recovery_check(c->txn, &error), &error, err);
     if (status == PQE_OK)
         status = report_if_damaged(c->v, pqe__audit_check(c->txn, NULL, &error), &error, err);
     if (status == PQE_OK)

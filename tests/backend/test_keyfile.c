@@ -276,7 +276,7 @@ unreadable_is_denied(void **state)
         uint8_t key[PQE__KEY_SIZE];
         if (geteuid() == 0 ? setgid(65534) != 0 || setuid(65534) != 0 : chmod(dir, 0) != 0)
             _exit(1);
-        _exit(pqe__keyfile_read(path, vault_id, key, NULL) == PQE_E_DENIED ? 0 : 2);
+        _exit(pqe__keyfile_read(path, vault_id, key, NULL, NULL) == PQE_E_DENIED ? 0 : 2);
     }
     assert_int_equal(waitpid(child, &result, 0), child);
     assert_int_equal(chmod(dir, 0700), 0);
@@ -436,7 +436,13 @@ discard_removes_only_its_own(void **state)
     assert_int_equal(scratch_entries(), 2);
     pqe__backend_detach(backend, key);
 
-    /* A key that was attached, not enrolled, made nothing. */
+    /* A key that was attached is that of a vault which has left it: its file goes, unless another has its place. */
+    assert_int_equal(pqe__backend_attach(backend, vault_id, known_state, sizeof known_state, &key, NULL), PQE_OK);
+    assert_int_equal(rename(path, scratch_path("moved too", config)), 0);
+    write_file(path, key_text, sizeof key_text - 1, 0600);
+    pqe__backend_discard(backend, vault_id, key);
+    assert_int_equal(scratch_entries(), 3);
+    pqe__backend_detach(backend, key);
     assert_int_equal(pqe__backend_attach(backend, vault_id, known_state, sizeof known_state, &key, NULL), PQE_OK);
     pqe__backend_discard(backend, vault_id, key);
     assert_int_equal(scratch_entries(), 2);

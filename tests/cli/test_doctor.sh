@@ -23,7 +23,10 @@ ok doctor --json
 json "$out" 'j["failures"] == 0 and j["version"] and all(c["level"] in ("ok", "warn", "fail") for c in j["checks"])'
 json "$out" "j['warnings'] == len([c for c in j['checks'] if c['level'] == 'warn'])"
 for check in key-memory dumps vault permissions writable key-file unlock; do level "$check" ok; done
-for check in backend rollback key-place; do level "$check" warn; done
+for check in backend rollback recovery key-place; do level "$check" warn; done
+ok recovery create --file recovery.pem -q
+ok doctor --json
+level recovery ok
 [ "$(stat -f -c %T "$vault")" != tmpfs ] || level file-system warn
 ok doctor --quiet
 says_not "ok  "

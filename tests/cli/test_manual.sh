@@ -27,7 +27,7 @@ def options(text):
 # Each command's own entry has its options and no others.
 entries = {}
 for head, body in re.findall(r"^\.It Cm ([^\n]*)\n(.*?)(?=^\.It|^\.El)", sections["COMMANDS"], re.M | re.S):
-    words = re.match(r"[a-z-]+(?: (?:show|change|set|clear|create|list|rm|import|export|accept-rollback)\b)?", head).group()
+    words = re.match(r"[a-z-]+(?: (?:show|change|set|clear|create|list|rm|remove|use|import|export|accept-rollback)\b)?", head).group()
     entries[words] = head + "\n" + body
 commands = {c["name"]: c for c in table["commands"]}
 for name in set(entries) ^ set(commands):
@@ -61,7 +61,7 @@ print(*j)' "$1"); do
     done
 }
 printf x >content
-for command in "init" "put a content --kind other" "get a -o copy" "list" "info a" "info" "verify" "hash content" "hash-default" "key show" "rotate" \
+for command in "init" "put a content --kind other" "get a -o copy" "list" "info a" "info" "verify" "hash content" "hash-default" "key show" "rotate" "recovery create --file r.pem" "recovery list" \
     "identity create --name n" "identity show" "identity list" "identity export" "identity export --private -o p.pem" \
     "attest a -o a.att" "verify-attestation a.att" "identity rm n" "identity import p.pem" \
     "policy set other" "policy show" "policy clear other" "audit" "audit --checkpoint" "audit --verify" "audit --clear" \

@@ -237,12 +237,12 @@ base_backend(const char *base, const char *key, pqe_backend **out)
 }
 
 static void
-open_base(const char *base, bool create, vault_pair *out)
+open_base(const char *base, const char *key, bool create, vault_pair *out)
 {
     pqe_vault_opts o = {.size = sizeof o, .dir = path_in(base, "vault"), .create = create};
 
     *out = (vault_pair){NULL, NULL};
-    base_backend(base, "key", &out->backend);
+    base_backend(base, key, &out->backend);
     o.backend = out->backend;
     must(pqe_vault_open(&o, &out->vault, err));
 }
@@ -250,13 +250,17 @@ open_base(const char *base, bool create, vault_pair *out)
 void
 base_create(const char *base, vault_pair *out)
 {
-    open_base(base, true, out);
+    open_base(base, "key", true, out);
 }
 
 void
 base_open(const char *base, vault_pair *out)
 {
-    open_base(base, false, out);
+    open_base(base, "key", false, out);
+    if (pqe_vault_unlock(out->vault, 0, NULL) == PQE_OK)
+        return;
+    base_close(out);
+    open_base(base, "key2", false, out);
     must(pqe_vault_unlock(out->vault, 0, err));
 }
 

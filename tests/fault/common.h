@@ -62,7 +62,7 @@ void base_count(int argc, char **argv);
 /** The file backend with the key file <base>/<key>. */
 void base_backend(const char *base, const char *key, pqe_backend **out);
 void base_create(const char *base, vault_pair *out);
-/** Opens and unlocks. */
+/** Opens and unlocks; by the key file <base>/key2 where the vault has moved to that. */
 void base_open(const char *base, vault_pair *out);
 void base_close(vault_pair *pair);
 

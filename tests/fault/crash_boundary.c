@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * SIGKILL at every system call boundary of put, replace, batch, rm, rotate, close and of the recovery after a crash.
+ * SIGKILL at every system call boundary of put, replace, batch, rm, rotate, close and of the recovery after a crash; of
+ * a move to another key file, with the old one and without it by a recovery key.
  *
  * Each point is tried twice. Alone: the killed process was the only one, so that the next one recovers the write-ahead
  * log. With a keeper: another process has the vault open all the while, unlocks it anew after the kill (which settles
@@ -24,13 +25,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <pqc_enclave/identity.h>
+#include <pqc_enclave/recovery.h>
+
 #include "fault/common.h"
 #include "fault/trace.h"
 #include "unit/support.h"
 
 #define SHORT_POINTS (sanitized() ? 2u : 5u) /* of each operation and mode, beside those of the commit */
 
-typedef enum action { PUT, BATCH, REMOVE, BIND, ROTATE, REKEY, CLOSE, RECOVER } action;
+typedef enum action { PUT, BATCH, REMOVE, BIND, ROTATE, REKEY, MOVE, USE_KEY, CLOSE, RECOVER } action;
 
 /* How a vault with something to recover came about: a process was killed at this call, the first of its kind. */
 typedef struct accident {
@@ -61,6 +65,8 @@ static const operation operations[] = {
     {"bind a hash", BIND, 7, 0, {0}},
     {"rotate", ROTATE, 0, 0, {0}},
     {"rotate --rekey", REKEY, 0, 0, {0}},
+    {"rotate --backend", MOVE, 0, 0, {0}},
+    {"recovery use", USE_KEY, 0, 0, {0}},
     {"close", CLOSE, 0, 0, {0}},
     /* a body half written; a body in place but no row; a mark for a removal that did not happen */
     {"recovery of a writing put", RECOVER, 1, 0, {PUT, 120000, SYS_pwrite64, false}},
@@ -83,8 +89,49 @@ typedef struct job {
 
 /* ---- the operation, in the traced child ---- */
 
+/* One key for all: what is random in it does not matter here. */
+static const char words[] =
+    "legal winner thank year wave sausage worth useful legal winner thank year wave sausage worth "
+    "useful legal winner thank year wave sausage worth title";
+
+static pqe_backend *
+second_backend(const char *base)
+{
+    pqe_backend *backend = NULL;
+
+    base_backend(base, "key2", &backend);
+    return backend;
+}
+
 static void
-perform(const operation *op, vault_pair *p)
+move(const char *base, vault_pair *p)
+{
+    pqe_backend *backend = second_backend(base);
+    const pqe_rotate_opts opts = {.size = sizeof opts, .backend = backend};
+
+    must(pqe_rotate(p->vault, &opts, err));
+    pqe_vault_close(&p->vault);
+    pqe_backend_close(&backend);
+}
+
+static void
+use_key(const char *base)
+{
+    pqe_recovery_key *key = NULL;
+    pqe_backend *backend = second_backend(base);
+    pqe_recovery_use_opts opts = {.size = sizeof opts, .dir = path_in(base, "vault"), .backend = backend};
+    pqe_vault *vault = NULL;
+
+    must(pqe_recovery_key_from_words(words, strlen(words), &key, err));
+    opts.key = key;
+    must(pqe_recovery_use(&opts, &vault, err));
+    pqe_vault_close(&vault);
+    pqe_backend_close(&backend);
+    pqe_recovery_key_free(&key);
+}
+
+static void
+perform(const operation *op, const char *base, vault_pair *p)
 {
     pqe_rotate_opts rekey = {.size = sizeof rekey, .rekey = true};
     char name[32];
@@ -109,6 +156,12 @@ perform(const operation *op, vault_pair *p)
     case REKEY:
         must(pqe_rotate(p->vault, &rekey, err));
         break;
+    case MOVE:
+        move(base, p);
+        break;
+    case USE_KEY:
+        use_key(base);
+        break;
     case CLOSE:
         pqe_vault_close(&p->vault);
         break;
@@ -125,7 +178,8 @@ child_body(void *arg)
 
     if (j->op->action == RECOVER)
         trace_begin();
-    base_open(j->base, &p);
+    if (j->op->action != USE_KEY)
+        base_open(j->base, &p);
     if (j->op->action == CLOSE)
         must(put_seeded(p.vault, "w0-artifact-7", 700, 70, err));
     if (j->op->action == BIND) {
@@ -134,7 +188,7 @@ child_body(void *arg)
     }
     if (j->op->action != RECOVER)
         trace_begin();
-    perform(j->op, &p);
+    perform(j->op, j->base, &p);
     j->shared->acknowledged = true;
     trace_end();
 }
@@ -166,7 +220,10 @@ keeper_body(const char *base, int in, int out)
     base_open(base, &p);
     while (write(out, &c, 1) == 1 && read(in, &c, 1) == 1) {
         pqe_vault_lock(p.vault);
-        must(pqe_vault_unlock(p.vault, 0, err));
+        if (pqe_vault_unlock(p.vault, 0, NULL) != PQE_OK) { /* it has moved */
+            base_close(&p);
+            base_open(base, &p);
+        }
         check_verified(p.vault, -1, true, "keeper");
     }
     _exit(0);
@@ -279,7 +336,8 @@ try_point(run *r, const operation *op, unsigned at, bool with_keeper, point *p)
     apply(op, &after);
     /* Acknowledged: it must be there. Not acknowledged: wholly there or wholly absent. */
     applied = check_base(r->work, r->shared->acknowledged ? &after : &before, &after, where) || r->shared->acknowledged;
-    check_older_refused(r->work, r->template, where);
+    if (op->action != MOVE && op->action != USE_KEY) /* where it was, its key is still good for the copy from before */
+        check_older_refused(r->work, r->template, where);
     r->there += killed && applied;
     r->absent += killed && !applied;
     return killed;
@@ -319,12 +377,17 @@ static void
 make_template(const char *base, model *m)
 {
     static const size_t sizes[] = {1000, 100000, 70000};
+    pqe_recovery_key *key = NULL;
     vault_pair p;
 
     memset(m, 0, sizeof *m);
     if (mkdir(base, 0700) != 0)
         die("mkdir: %s", strerror(errno));
     base_create(base, &p);
+    must(pqe_recovery_key_from_words(words, strlen(words), &key, err));
+    must(pqe_recovery_create(p.vault, key, NULL, err));
+    must(pqe_identity_create(p.vault, NULL, NULL, err));
+    pqe_recovery_key_free(&key);
     for (unsigned i = 0; i < 3; i++) {
         char name[32];
         model_name(0, i, name);

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include <pqc_enclave/attest.h>
+#include <pqc_enclave/recovery.h>
 #include <pqc_enclave/audit.h>
 
 #include "crypto/crypto.h"
@@ -652,6 +653,123 @@ remove_fresh(void)
     unlink(path_in(world.base, "fresh.key"));
 }
 
+/* ---- recovery keys and moves: on a copy, which the operation takes elsewhere ---- */
+
+static const char recovery_words[] =
+    "letter advice cage absurd amount doctor acoustic avoid letter advice cage absurd amount doctor acoustic avoid "
+    "letter advice cage absurd amount doctor acoustic bless";
+
+/* All its forms but reading a PEM: libcrypto's decoders do not always say that it was memory that failed them. */
+static pqe_status
+recovery_key(pqe_recovery_key **out, pqe_error *err)
+{
+    char text[PQE_RECOVERY_PEM_MAX];
+    size_t len = 0;
+    pqe_status status = pqe_recovery_key_from_words(recovery_words, strlen(recovery_words), out, err);
+
+    if (status == PQE_OK)
+        status = pqe_recovery_key_words(*out, text, sizeof text, &len, err);
+    if (status == PQE_OK)
+        status = pqe_recovery_key_pem(*out, text, sizeof text, &len, err);
+    if (status != PQE_OK)
+        pqe_recovery_key_free(out);
+    return status;
+}
+
+static pqe_status
+run_recovery_create(pqe_error *err)
+{
+    pqe_recovery_key *key;
+    pqe_status status = recovery_key(&key, err);
+
+    if (status == PQE_OK)
+        status = pqe_recovery_create(world.p.vault, key, "a name", err);
+    pqe_recovery_key_free(&key);
+    return status;
+}
+
+static void
+remove_recovery_key(void)
+{
+    pqe_recovery_key *key;
+
+    must(recovery_key(&key, err));
+    must(pqe_recovery_remove(world.p.vault, pqe_recovery_key_id(key), err));
+    pqe_recovery_key_free(&key);
+}
+
+static void
+copy_vault(void)
+{
+    struct stat st;
+
+    if (lstat(path_in(world.base, "template"), &st) != 0) {
+        must(run_recovery_create(err));
+        base_close(&world.p);
+        tree_copy(path_in(world.base, "vault"), path_in(world.base, "template"));
+        base_open(world.base, &world.p);
+        remove_recovery_key();
+    }
+    tree_copy(path_in(world.base, "template"), world.fresh);
+}
+
+static void
+check_no_key_left(const char *what, pqe_status status)
+{
+    struct stat st;
+
+    if (status != PQE_OK && lstat(path_in(world.base, "fresh.key"), &st) == 0)
+        die("a failed %s leaves its key behind: %s", what, pqe_status_name(status));
+}
+
+static pqe_status
+run_recovery_use(pqe_error *err)
+{
+    pqe_backend *backend = NULL;
+    pqe_recovery_use_opts o = {.size = sizeof o, .dir = world.fresh};
+    pqe_recovery_key *key;
+    pqe_vault *vault = NULL;
+    pqe_status status = recovery_key(&key, err);
+
+    if (status == PQE_OK)
+        status = pqe_backend_open(world.fresh_key, NULL, &backend, err);
+    o.key = key;
+    o.backend = backend;
+    if (status == PQE_OK)
+        status = pqe_recovery_use(&o, &vault, err);
+    pqe_vault_close(&vault);
+    pqe_backend_close(&backend);
+    pqe_recovery_key_free(&key);
+    check_no_key_left("recovery", status);
+    return status;
+}
+
+static pqe_status
+run_move(pqe_error *err)
+{
+    pqe_rotate_opts o = {.size = sizeof o, .rekey = true};
+    pqe_backend *old = NULL, *backend = NULL;
+    pqe_vault_opts v = {.size = sizeof v, .dir = world.fresh};
+    pqe_vault *vault = NULL;
+    pqe_status status = pqe_backend_open(world.config, NULL, &old, err);
+
+    if (status == PQE_OK)
+        status = pqe_backend_open(world.fresh_key, NULL, &backend, err);
+    v.backend = old;
+    o.backend = backend;
+    if (status == PQE_OK)
+        status = pqe_vault_open(&v, &vault, err);
+    if (status == PQE_OK)
+        status = pqe_vault_unlock(vault, 0, err);
+    if (status == PQE_OK)
+        status = pqe_rotate(vault, &o, err);
+    pqe_vault_close(&vault);
+    pqe_backend_close(&old);
+    pqe_backend_close(&backend);
+    check_no_key_left("move", status);
+    return status;
+}
+
 static const operation operations[] = {
     {"open and unlock", nothing, run_open, nothing},
     {"unlock", lock, run_unlock, nothing},
@@ -679,6 +797,9 @@ static const operation operations[] = {
     {"identity list", nothing, run_identity_list, nothing},
     {"attest v1", nothing, run_attest_v1, nothing},
     {"attest v2", nothing, run_attest_v2, nothing},
+    {"recovery create", nothing, run_recovery_create, remove_recovery_key},
+    {"recovery use", copy_vault, run_recovery_use, remove_fresh},
+    {"rotate --backend", copy_vault, run_move, remove_fresh},
     {"create", nothing, run_create, remove_fresh},
 };
 #define OPERATIONS (sizeof operations / sizeof operations[0])
@@ -777,6 +898,8 @@ try_operation(const operation *op, kind k, uint64_t *seed)
             die("%s, unharmed: %s: %s", op->name, pqe_status_name(status), err.message);
         op->undo();
     }
+    if (op->prepare == copy_vault) /* two vaults copied and opened for each point */
+        points /= 8;
     step = total <= points ? 1 : total / points;
     for (int sticky = 0; sticky < 2; sticky++)
         for (unsigned at = draw(seed, step); try_point(op, k, at, sticky == 1, &errors); at += step)

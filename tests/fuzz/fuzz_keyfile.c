@@ -44,7 +44,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     FUZZ_CHECK(key != NULL);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     memset(id, FUZZ_BYTE, sizeof id);
-    status = pqe__keyfile_read(path, id, key, &err);
+    status = pqe__keyfile_read(path, id, key, NULL, &err);
     if (status == PQE_OK)
         check_accepted(data, size, id, key);
     else

@@ -213,6 +213,7 @@ static void
 identities(void)
 {
     static uint8_t bytes[PQE__IDENTITY_MAX], key[PQE_ML_DSA_PUBLIC_MAX], sealed[60];
+    static uint8_t copies[2 * PQE__IDENTITY_COPY_SIZE];
     pqe__identity i = {.algorithm = PQE_ML_DSA_65,
                        .form = PQE__IDENTITY_SEED,
                        .created_at = 1700000000,
@@ -231,6 +232,27 @@ identities(void)
     c = pqe__wcur_init(bytes, sizeof bytes);
     pqe__identity_encode(&i, &c);
     save("identity", "expanded", bytes, c.pos);
+    i.copies = copies;
+    i.copies_len = sizeof copies;
+    c = pqe__wcur_init(bytes, sizeof bytes);
+    pqe__identity_encode(&i, &c);
+    save("identity", "copies", bytes, c.pos);
+}
+
+static void
+recovery_keys(void)
+{
+    static uint8_t bytes[PQE__RECOVERY_LIST_MAX];
+    static pqe__recovery_list list = {.count = 2};
+    pqe__wcur c = pqe__wcur_init(bytes, sizeof bytes);
+
+    for (size_t i = 0; i < list.count; i++) {
+        list.keys[i].slot = (uint8_t)(3 * i);
+        list.keys[i].suite = pqe__suite_ml_kem_768;
+        snprintf(list.keys[i].name, sizeof list.keys[i].name, "key %zu", i);
+    }
+    pqe__recovery_list_encode(&list, &c);
+    save("recovery", "two", bytes, c.pos);
 }
 
 static void
@@ -405,6 +427,7 @@ main(int argc, char **argv)
     states();
     identities();
     evidence();
+    recovery_keys();
     bodies();
     indexes();
     return 0;

@@ -58,10 +58,11 @@ def labeled_expand(prk, label, info, length):
     return expand(prk, length.to_bytes(2, "big") + b"HPKE-v1" + SUITE_ID + label + info, length)
 
 
-def key_schedule(shared, info):
-    """Base mode, so psk and psk_id are empty; the key, and the nonce of sequence number 0."""
-    context = b"\x00" + labeled_extract(b"", b"psk_id_hash", b"") + labeled_extract(b"", b"info_hash", info)
-    secret = labeled_extract(shared, b"secret", b"")
+def key_schedule(shared, info, psk=b"", psk_id=b""):
+    """Base mode, where psk and psk_id are empty, or PSK mode; the key, and the nonce of sequence number 0."""
+    context = (b"\x01" if psk else b"\x00") + labeled_extract(b"", b"psk_id_hash", psk_id)
+    context += labeled_extract(b"", b"info_hash", info)
+    secret = labeled_extract(shared, b"secret", psk)
     return (labeled_expand(secret, b"key", context, KEY_SIZE),
             labeled_expand(secret, b"base_nonce", context, NONCE_SIZE))
 
@@ -128,14 +129,14 @@ class OpenSSL:
 
 # ---- the two sides ----
 
-def python_seal(openssl, ek, info, aad, plain):
+def python_seal(openssl, ek, info, aad, plain, psk=b"", psk_id=b""):
     ct, shared = openssl.encapsulate(ek)
-    key, nonce = key_schedule(shared, info)
+    key, nonce = key_schedule(shared, info, psk, psk_id)
     return ct + AESGCM(key).encrypt(nonce, plain, aad)
 
 
-def python_open(openssl, seed, info, aad, sealed):
-    key, nonce = key_schedule(openssl.decapsulate(seed, sealed[:CT_SIZE]), info)
+def python_open(openssl, seed, info, aad, sealed, psk=b"", psk_id=b""):
+    key, nonce = key_schedule(openssl.decapsulate(seed, sealed[:CT_SIZE]), info, psk, psk_id)
     return AESGCM(key).decrypt(nonce, sealed[CT_SIZE:], aad)
 
 
@@ -154,11 +155,11 @@ class Driver:
     def public(self, seed):
         return self.run(["public", seed.hex()])
 
-    def seal(self, ek, info, aad, plain):
-        return self.run(["seal", ek.hex(), info.hex(), aad.hex()], plain)
+    def seal(self, ek, info, aad, plain, *psk):
+        return self.run(["seal", ek.hex(), info.hex(), aad.hex(), *(p.hex() for p in psk)], plain)
 
-    def open(self, seed, info, aad, sealed, refused=False):
-        return self.run(["open", seed.hex(), info.hex(), aad.hex()], sealed, refused)
+    def open(self, seed, info, aad, sealed, *psk, refused=False):
+        return self.run(["open", seed.hex(), info.hex(), aad.hex(), *(p.hex() for p in psk)], sealed, refused)
 
 
 checks = 0
@@ -197,6 +198,21 @@ def exchange(openssl, driver, length):
         expect(False, "another info must not open")
     except InvalidTag:
         pass
+
+
+def exchange_by_psk(openssl, driver, length):
+    seed, plain, psk, psk_id = os.urandom(64), os.urandom(length), os.urandom(32), os.urandom(16)
+    info, aad = os.urandom(length % 300), os.urandom(length % 41)
+    ek = openssl.public_key(seed)
+
+    expect(python_open(openssl, seed, info, aad, driver.seal(ek, info, aad, plain, psk, psk_id), psk, psk_id) == plain,
+           "ours, opened here with the PSK")
+    sealed = python_seal(openssl, ek, info, aad, plain, psk, psk_id)
+    expect(driver.open(seed, info, aad, sealed, psk, psk_id) == plain, "sealed here with a PSK, opened by ours")
+    driver.open(seed, info, aad, sealed, os.urandom(32), psk_id, refused=True)
+    driver.open(seed, info, aad, sealed, psk, psk_id + b"x", refused=True)
+    driver.open(seed, info, aad, sealed, refused=True)
+    driver.open(seed, info, aad, python_seal(openssl, ek, info, aad, plain), psk, psk_id, refused=True)
 
 
 def third_party():
@@ -240,6 +256,7 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         for length in LENGTHS:
             exchange(OpenSSL(sys.argv[2], directory), driver, length)
+            exchange_by_psk(OpenSSL(sys.argv[2], directory), driver, length)
     party = third_party()
     if party is None:
         print("this python3-cryptography has no HPKE with ML-KEM-768: not a third party here")

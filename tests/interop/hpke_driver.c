@@ -63,8 +63,25 @@ write_public(bytes seed)
     return finish(status, len, &err);
 }
 
+/* Base mode without `psk`. */
+static pqe_status
+seal_or_open(bool sealing, const pqe__kem_key *key, bytes info, bytes aad, const pqe__hpke_psk *psk, size_t len,
+             pqe_error *err)
+{
+    const pqe__hpke_suite *suite = &pqe__hpke_ml_kem_768;
+
+    if (sealing && psk == NULL)
+        return pqe__hpke_seal(suite, key, NULL, info.data, info.len, aad.data, aad.len, message, len, result, err);
+    if (psk == NULL)
+        return pqe__hpke_open(suite, key, info.data, info.len, aad.data, aad.len, message, len, result, err);
+    if (sealing)
+        return pqe__hpke_seal_psk(suite, psk, key, NULL, info.data, info.len, aad.data, aad.len, message, len, result,
+                                  err);
+    return pqe__hpke_open_psk(suite, psk, key, info.data, info.len, aad.data, aad.len, message, len, result, err);
+}
+
 static int
-run(bool sealing, bytes key_bytes, bytes info, bytes aad)
+run(bool sealing, bytes key_bytes, bytes info, bytes aad, const pqe__hpke_psk *psk)
 {
     pqe__kem_key *key = NULL;
     pqe_error err = {0};
@@ -75,14 +92,9 @@ run(bool sealing, bytes key_bytes, bytes info, bytes aad)
         status = pqe__kem_from_public(key_bytes.data, key_bytes.len, &key, &err);
     else if (status == PQE_OK)
         status = key_bytes.len == PQE__KEM_SEED_SIZE ? pqe__kem_from_seed(key_bytes.data, &key, &err) : PQE_E_ARGUMENT;
-    if (status == PQE_OK && sealing) {
-        out_len = len + PQE__HPKE_OVERHEAD;
-        status = pqe__hpke_seal(&pqe__hpke_ml_kem_768, key, NULL, info.data, info.len, aad.data, aad.len, message, len,
-                                result, &err);
-    } else if (status == PQE_OK) {
-        out_len = len < PQE__HPKE_OVERHEAD ? 0 : len - PQE__HPKE_OVERHEAD;
-        status = pqe__hpke_open(&pqe__hpke_ml_kem_768, key, info.data, info.len, aad.data, aad.len, message, len,
-                                result, &err);
+    if (status == PQE_OK) {
+        out_len = sealing ? len + PQE__HPKE_OVERHEAD : len < PQE__HPKE_OVERHEAD ? 0 : len - PQE__HPKE_OVERHEAD;
+        status = seal_or_open(sealing, key, info, aad, psk, len, &err);
     }
     pqe__kem_free(&key);
     return finish(status, out_len, &err);
@@ -91,18 +103,20 @@ run(bool sealing, bytes key_bytes, bytes info, bytes aad)
 int
 main(int argc, char **argv)
 {
-    bytes a[3] = {{0}};
+    bytes a[5] = {{0}};
     int code = 2;
 
-    for (int i = 2; i < argc && i < 5; i++)
+    for (int i = 2; i < argc && i < 7; i++)
         a[i - 2] = unhex(argv[i]);
     if (argc == 3 && strcmp(argv[1], "public") == 0)
         code = write_public(a[0]);
     else if (argc == 5 && (strcmp(argv[1], "seal") == 0 || strcmp(argv[1], "open") == 0))
-        code = run(argv[1][0] == 's', a[0], a[1], a[2]);
+        code = run(argv[1][0] == 's', a[0], a[1], a[2], NULL);
+    else if (argc == 7 && (strcmp(argv[1], "seal") == 0 || strcmp(argv[1], "open") == 0))
+        code = run(argv[1][0] == 's', a[0], a[1], a[2], &(pqe__hpke_psk){a[3].data, a[3].len, a[4].data, a[4].len});
     else
-        fputs("usage: hpke_driver public SEED | seal EK INFO AAD | open SEED INFO AAD\n", stderr);
-    for (size_t i = 0; i < 3; i++)
+        fputs("usage: hpke_driver public SEED | seal EK INFO AAD [PSK ID] | open SEED INFO AAD [PSK ID]\n", stderr);
+    for (size_t i = 0; i < 5; i++)
         free(a[i].data);
     return code;
 }

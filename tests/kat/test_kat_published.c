@@ -376,13 +376,32 @@ test_hpke(void **state)
     free(ikm);
 }
 
+/* The same vector's key pair: DeriveKeyPair(ikmR) = skRm. */
+static void
+test_derive_key_pair(void **state)
+{
+    size_t len, n;
+    uint8_t *ikm = unhex("353e522ee88da0097916c435377e3ffee4cd8288b910a79882f4ac87787cebe6"
+                         "ef7d126a2ef91b2c37f741af42851a08d24a756b225d86d534902829896e726b",
+                         &len);
+    uint8_t *expected = unhex(hpke_seed, &n), seed[PQE__KEM_SEED_SIZE];
+
+    (void)state;
+    assert_int_equal(pqe__kem_derive_seed(ikm, len, seed, NULL), PQE_OK);
+    assert_memory_equal(seed, expected, n);
+    free(ikm);
+    free(expected);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sha3_256),    cmocka_unit_test(test_sha256),          cmocka_unit_test(test_hmac_sha256),
-        cmocka_unit_test(test_hkdf_sha256), cmocka_unit_test(test_hkdf_sha512),     cmocka_unit_test(test_argon2id),
-        cmocka_unit_test(test_aes_256_gcm), cmocka_unit_test(test_kem_accumulated), cmocka_unit_test(test_hpke),
+        cmocka_unit_test(test_sha3_256),    cmocka_unit_test(test_sha256),
+        cmocka_unit_test(test_hmac_sha256), cmocka_unit_test(test_hkdf_sha256),
+        cmocka_unit_test(test_hkdf_sha512), cmocka_unit_test(test_argon2id),
+        cmocka_unit_test(test_aes_256_gcm), cmocka_unit_test(test_kem_accumulated),
+        cmocka_unit_test(test_hpke),        cmocka_unit_test(test_derive_key_pair),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

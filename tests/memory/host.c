@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include <pqc_enclave.h>
+#include <pqc_enclave/recovery.h>
 
 #include "backend/file/passphrase.h"
 #include "backend/nativekem.h"
@@ -133,6 +134,29 @@ open_vault(host *h)
     OK(pqe_vault_open(&vo, &h->vault, err));
 }
 
+/* A recovery key in all its forms. What it has handed out is wiped here; the vault goes on with what it keeps of it. */
+static void
+have_recovery_key(host *h)
+{
+    pqe_recovery_key *key = NULL, *again = NULL;
+    char *text = pqe__secmem_alloc(PQE_RECOVERY_PEM_MAX);
+    size_t len;
+
+    OK(pqe_recovery_key_generate(&key, err));
+    OK(pqe_recovery_key_words(key, text, PQE_RECOVERY_PEM_MAX, &len, err));
+    recorder_note("recovery words", text, 128);
+    OK(pqe_recovery_key_from_words(text, len, &again, err));
+    pqe_recovery_key_free(&again);
+    OK(pqe_recovery_key_pem(key, text, PQE_RECOVERY_PEM_MAX, &len, err));
+    recorder_note("recovery PEM", strchr(text, '\n') + 1 + 32, 32); /* behind what all such keys begin with */
+    OK(pqe_recovery_key_from_pem(text, len, &again, err));
+    pqe__secmem_free(text);
+    OK(pqe_recovery_create(h->vault, again, "in the safe", err));
+    pqe_recovery_key_free(&again);
+    pqe_recovery_key_free(&key);
+    OK(pqe_rotate(h->vault, NULL, err));
+}
+
 /* Not from malloc: this program's memory is not to take the place of what the library freed. */
 static void *
 new_buffer(void)
@@ -213,6 +237,7 @@ static void
 make(host *h)
 {
     open_vault(h);
+    have_recovery_key(h);
     put_file(h, "small", "small.bin");
 }
 

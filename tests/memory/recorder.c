@@ -78,6 +78,12 @@ record(const char *name, const void *secret, size_t len)
     pthread_mutex_unlock(&lock);
 }
 
+void
+recorder_note(const char *name, const void *secret, size_t len)
+{
+    record(name, secret, len);
+}
+
 #define WRAP(type, name, ...)                                                                                          \
     type __real_##name(__VA_ARGS__);                                                                                   \
     type __wrap_##name(__VA_ARGS__);                                                                                   \
@@ -236,9 +242,10 @@ WRAP(pqe_status, pqe__dek_unwrap, const uint8_t *wrap, const pqe__found *found, 
     return status;
 }
 
-WRAP(pqe_status, pqe__keyfile_read, const char *path, const uint8_t *id, uint8_t *key, pqe_error *err)
+WRAP(pqe_status, pqe__keyfile_read, const char *path, const uint8_t *id, uint8_t *key, pqe__keyfile_made *found,
+     pqe_error *err)
 {
-    pqe_status status = __real_pqe__keyfile_read(path, id, key, err);
+    pqe_status status = __real_pqe__keyfile_read(path, id, key, found, err);
 
     record("key file", key, PQE__KEY_SIZE);
     return status;

@@ -16,6 +16,9 @@
 /** Starts writing to `path`: lines of a name, a space, and masked bytes in hex. */
 void recorder_start(const char *path);
 
+/** Records one more secret, at most 256 bytes. */
+void recorder_note(const char *name, const void *secret, size_t len);
+
 /** What random secrets are called from now on; "random secret" at first. */
 void recorder_call_random(const char *name);
 

@@ -196,7 +196,8 @@ test_settings_refused(void **state)
         {"", 0, PQE_OK},
         {"\0\1\0\0\0\1x", 7, PQE_OK},
         {"\0\0\0\0\0\0", 6, PQE_E_TAMPERED},           /* tags begin at 1 */
-        {"\0\3\0\0\0\0", 6, PQE_E_VERSION},            /* kept for later */
+        {"\0\7\0\0\0\0", 6, PQE_E_VERSION},            /* a later version's */
+        {"\0\3\0\0\0\0", 6, PQE_E_TAMPERED},           /* the recovery keys' digest is 32 bytes */
         {"\0\2\0\0\0\0", 6, PQE_E_TAMPERED},           /* a policy is 32 bytes */
         {"\0\4\0\0\0\0", 6, PQE_E_TAMPERED},           /* the audit log's end 76 */
         {"\0\1\0\0\0\1x\0\5\0\0\0\2\1\3", 15, PQE_OK}, /* content-hash defaults: a kind and its algorithm */
@@ -215,7 +216,8 @@ test_settings_refused(void **state)
         {"\0\1\0\0\0\1x\0\6\0\0\0\11\0\0\0\0\0\0\0\0\0", 22, PQE_E_TAMPERED},
         {"\0\1\0\0\0\1x\0\7\0\0\0\0", 13, PQE_E_VERSION},
         {"\xff\xff\0\0\0\0", 6, PQE_E_VERSION},
-        {"\0\1\0\0\0\1x\0\3\0\0\0\1y", 14, PQE_E_VERSION},
+        {"\0\1\0\0\0\1x\0\7\0\0\0\1y", 14, PQE_E_VERSION},
+        {"\0\1\0\0\0\1x\0\3\0\0\0\1y", 14, PQE_E_TAMPERED},
         {"\0\1\0\0\0\1x\0\1\0\0\0\1y", 14, PQE_E_TAMPERED}, /* twice */
         {"\0\1\0\0\0\1x\0\0\0\0\0\1y", 14, PQE_E_TAMPERED}, /* descending */
         {"\0\1\0\0\0\1x\0", 8, PQE_E_TAMPERED},

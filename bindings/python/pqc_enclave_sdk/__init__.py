@@ -58,6 +58,7 @@ from ._kem import KEMAlgorithm, KEMKeypair, establish_enclave_session, generate_
 from ._native import VERSION as __version__
 from ._policy import AccessPolicy, ArtifactPolicy, StoredRule
 from ._reader import ArtifactReader
+from ._recovery import RecoveryKey, RecoveryKeyInfo
 from ._vault import DEFAULT_SESSION_TTL, EnclaveVault, Finding, VerifyReport
 
 __all__ = [
@@ -95,6 +96,8 @@ __all__ = [
     "Origin",
     "PolicyViolationError",
     "QSEEBackend",
+    "RecoveryKey",
+    "RecoveryKeyInfo",
     "RollbackError",
     "SignatureAlgorithm",
     "SigningKeypair",

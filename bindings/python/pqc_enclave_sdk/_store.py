@@ -100,6 +100,43 @@ class Store:
             raise EnclaveLockedError("the vault is locked")
         return self._native
 
+    def recover(
+        self, backend: EnclaveBackend, holder: int, key: _native.RecoveryKey, caller: str | None
+    ) -> tuple[str, ...]:
+        """Opens the vault by a recovery key instead of `unlock`, on a backend that is new to it."""
+        self._check_process()
+        with self._mutex:
+            if self._closed or self._native is not None:
+                raise EnclaveSDKError("the backend object has opened its vault already", code=Status.STATE)
+            opened = backend._open_native()
+            path = os.fsencode(str(backend.vault_path))
+            wait = max(1, int(backend.busy_timeout_seconds * 1000))
+            try:
+                native, lost = _native.Vault.recover(opened, path, key, wait, caller)
+            except BaseException:
+                opened.close()
+                raise
+            self._native, self._backend = native, opened
+            self._deadlines[holder] = _now() + _CREATED_TTL
+            return tuple(did for did, _ in lost)
+
+    def move(
+        self, backend: EnclaveBackend, holder: int, rekey: bool, discard_old: bool, caller: str | None
+    ) -> None:
+        """Puts the vault on another backend object, which shares this store from then on."""
+        native = self.session(holder)
+        opened = backend._open_native()
+        try:
+            native.move(opened, rekey, discard_old, caller)
+        except BaseException:
+            opened.close()
+            raise
+        backend._store = self
+        with self._mutex:
+            old, self._backend = self._backend, opened
+        if old is not None:
+            old.close()  # once the vault is closed
+
     def close(self) -> None:
         """Wipes the keys and lets go of the backend; for good."""
         if self._pid == os.getpid():

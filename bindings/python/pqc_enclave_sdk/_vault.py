@@ -25,6 +25,7 @@ from ._backends import EnclaveBackend, FileEnclaveBackend, Passphrase
 from ._errors import EnclaveSDKError, PolicyViolationError, Status
 from ._policy import AccessPolicy
 from ._reader import ArtifactReader
+from ._recovery import RecoveryMethods
 from ._store import Store, store_of
 from ._vault_identities import IdentityMethods
 from ._vault_policy import PolicyMethods
@@ -63,7 +64,7 @@ class VerifyReport:
     findings: tuple[Finding, ...]
 
 
-class EnclaveVault(IdentityMethods, PolicyMethods):
+class EnclaveVault(IdentityMethods, PolicyMethods, RecoveryMethods):
     """The sealed artifacts of a device.
 
     Args:
@@ -303,10 +304,6 @@ class EnclaveVault(IdentityMethods, PolicyMethods):
             for status, fields, message in findings
         )
         return VerifyReport(artifacts, damaged, checked, orphans, found)
-
-    def rotate(self, rekey: bool = False) -> None:
-        """Makes new device keys and re-seals the vault's secrets to them; with ``rekey`` replaces those too."""
-        self._store.session(self._holder).rotate(bool(rekey), self.caller_bundle_id or None)
 
     def change_passphrase(self, new: Passphrase | None = None) -> None:
         """Re-wraps the vault's key with a new passphrase.

@@ -215,6 +215,17 @@ backend_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 }
 
 static void
+let_go_of_those_before(pqepy_backend *self)
+{
+    PyObject *before = self->before;
+
+    self->before = NULL;
+    for (Py_ssize_t i = 0; before != NULL && i < PyList_Size(before); i++)
+        pqepy_backend_vault_closed((pqepy_backend *)PyList_GetItem(before, i));
+    Py_XDECREF(before);
+}
+
+static void
 close_now(pqepy_backend *self)
 {
     pqepy_call call;
@@ -228,10 +239,20 @@ close_now(pqepy_backend *self)
     if (pqepy_enter(&call, self, NULL)) {
         pqe_backend_close(&backend);
         pqepy_leave(&call, PQE_OK);
+        let_go_of_those_before(self);
     } else {
         PyErr_WriteUnraisable(NULL); /* closed by a callback of its own: it stays open */
     }
     PyErr_Restore(type, value, traceback);
+}
+
+void
+pqepy_backend_vault_moved(pqepy_backend *from, pqepy_backend *to)
+{
+    if (from != to && PyList_Append(to->before, (PyObject *)from) == 0)
+        to->vaults++; /* it stays counted where it was */
+    else if (from != to)
+        PyErr_Clear();
 }
 
 void
@@ -262,6 +283,7 @@ backend_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT((PyObject *)Py_TYPE(object));
     Py_VISIT(self->python);
     Py_VISIT(self->passphrase);
+    Py_VISIT(self->before);
     return 0;
 }
 
@@ -282,6 +304,7 @@ backend_dealloc(PyObject *object)
         PyEval_RestoreThread(thread);
         PyErr_Restore(type, value, traceback);
     }
+    let_go_of_those_before(self);
     Py_XDECREF(self->python);
     Py_XDECREF(self->passphrase);
     free(self->texts);

@@ -141,7 +141,7 @@ PyInit__native(void)
         return NULL;
     if (pqepy_errors_init() && pqepy_backend_init(module) && pqepy_vault_init(module) && pqepy_reader_init(module) &&
         pqepy_writer_init(module) && pqepy_content_init(module) && pqepy_sign_init(module) &&
-        pqepy_attest_init(module) && pqepy_kem_init(module) &&
+        pqepy_attest_init(module) && pqepy_kem_init(module) && pqepy_recovery_init(module) &&
         PyModule_AddStringConstant(module, "VERSION", pqe_version()) == 0 &&
         PyModule_AddStringConstant(module, "HEADER_VERSION", PQE_VERSION) == 0)
         return module;

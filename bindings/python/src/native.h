@@ -30,8 +30,9 @@ typedef struct pqepy_backend {
     PyObject head;
     pqe_backend *backend;
     PyObject *python, *passphrase;
-    size_t vaults; /* open ones */
-    bool closing;  /* to be closed when the last of them is */
+    PyObject *before; /* a list of Backends: those that its vaults had before they moved here; or NULL */
+    size_t vaults;    /* open ones */
+    bool closing;     /* to be closed when the last of them is */
     pqe_backend_ops ops;
     char name[32], *texts;
 } pqepy_backend;
@@ -60,6 +61,7 @@ bool pqepy_content_init(PyObject *module);
 bool pqepy_sign_init(PyObject *module);
 bool pqepy_attest_init(PyObject *module);
 bool pqepy_kem_init(PyObject *module);
+bool pqepy_recovery_init(PyObject *module);
 bool pqepy_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **out);
 /** Frees an object of one of our types after its own part was released. */
 void pqepy_free(PyObject *self);
@@ -135,6 +137,10 @@ bool pqepy_vault_retain(pqepy_vault *vault);
 void pqepy_vault_release(pqepy_vault *vault);
 
 void pqepy_backend_vault_closed(pqepy_backend *backend);
+/** A vault has moved from one to the other, which keeps the old one open as long as itself. `to->before` is a list. */
+void pqepy_backend_vault_moved(pqepy_backend *from, pqepy_backend *to);
+/** A Vault object around an open handle; closes it where there is no memory for one. */
+PyObject *pqepy_vault_wrap(pqe_vault *vault, pqepy_backend *backend);
 
 /** Maps memory of `len` bytes that is left out of dumps; NULL with an exception set. */
 PyObject *pqepy_content_new(size_t len, void **data);
@@ -167,6 +173,11 @@ PyObject *pqepy_vault_evidence_public_key(PyObject *object, PyObject *unused);
 PyObject *pqepy_vault_policy_set(PyObject *object, PyObject *args);
 PyObject *pqepy_vault_policy_clear(PyObject *object, PyObject *args);
 PyObject *pqepy_vault_policy_list(PyObject *object, PyObject *unused);
+PyObject *pqepy_vault_recovery_create(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_recovery_remove(PyObject *object, PyObject *args);
+PyObject *pqepy_vault_recovery_list(PyObject *object, PyObject *unused);
+PyObject *pqepy_vault_recover(PyObject *type, PyObject *args);
+PyObject *pqepy_vault_move(PyObject *object, PyObject *args);
 PyObject *pqepy_vault_audit_list(PyObject *object, PyObject *args);
 PyObject *pqepy_vault_audit_record(PyObject *object, PyObject *args);
 PyObject *pqepy_vault_audit_info(PyObject *object, PyObject *unused);

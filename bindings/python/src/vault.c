@@ -149,6 +149,23 @@ vault_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return NULL;
 }
 
+PyObject *
+pqepy_vault_wrap(pqe_vault *vault, pqepy_backend *backend)
+{
+    PyObject *object = PyType_GenericAlloc(pqepy_vault_type, 0);
+    pqepy_vault *self = (pqepy_vault *)object;
+
+    if (object == NULL) {
+        pqepy_close(close_handle, vault, (PyObject *)backend);
+        return NULL;
+    }
+    self->backend = (pqepy_backend *)Py_NewRef((PyObject *)backend);
+    pthread_mutex_init(&self->caller_lock, NULL);
+    pthread_cond_init(&self->caller_free, NULL);
+    self->vault = vault;
+    return object;
+}
+
 static int
 vault_traverse(PyObject *object, visitproc visit, void *arg)
 {
@@ -465,6 +482,13 @@ static PyMethodDef methods[] = {
     {"verify", vault_verify, METH_VARARGS,
      "verify(name_or_id=None, progress=None) -> (artifacts, damaged, bytes, orphans, [(status, artifact, message)])"},
     {"rotate", vault_rotate, METH_VARARGS, "rotate(rekey=False, caller=None) -> None"},
+    {"move", pqepy_vault_move, METH_VARARGS, "move(backend, rekey, discard_old, caller) -> None"},
+    {"recover", pqepy_vault_recover, METH_VARARGS | METH_STATIC,
+     "recover(backend, dir, key, busy_timeout_ms, caller) -> (Vault, [(did, name)])"},
+    {"recovery_create", pqepy_vault_recovery_create, METH_VARARGS, "recovery_create(key, name, caller) -> None"},
+    {"recovery_remove", pqepy_vault_recovery_remove, METH_VARARGS, "recovery_remove(id, caller) -> None"},
+    {"recovery_list", pqepy_vault_recovery_list, METH_NOARGS,
+     "recovery_list() -> list[tuple]\n\n(id, name, created_at, suite) of each."},
     {"change_passphrase", vault_change_passphrase, METH_NOARGS, "change_passphrase() -> None"},
     {"grant_public_key", vault_grant_public_key, METH_NOARGS, "grant_public_key() -> str"},
     {"identity_create", pqepy_vault_identity_create, METH_VARARGS, "identity_create(name, algorithm) -> tuple"},

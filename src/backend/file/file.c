@@ -33,7 +33,7 @@ typedef struct file_self {
 typedef struct file_key {
     uint8_t kek[PQE__KEY_SIZE];
     uint8_t mode;
-    pqe__keyfile_made made; /* by enrol() */
+    pqe__keyfile_made file; /* that enrol() made or attach() read */
 } file_key;
 
 static pqe_status
@@ -83,7 +83,7 @@ file_detach(void *self, void *key)
     file_key *k = key;
 
     (void)self;
-    pqe__keyfile_forget(&k->made);
+    pqe__keyfile_forget(&k->file);
     pqe__secmem_free(k);
 }
 
@@ -121,7 +121,7 @@ enrol_key_file(const file_self *f, const uint8_t vault_id[PQE_VAULT_ID_SIZE], pq
     if (status == PQE_OK)
         status = pqe__softkey_derive(secret, vault_id, CHECK_LABEL, check, err);
     if (status == PQE_OK) /* last, so that nothing after it can fail and leave the file behind */
-        status = pqe__keyfile_create(path, vault_id, secret, &k->made, err);
+        status = pqe__keyfile_create(path, vault_id, secret, &k->file, err);
     pqe__secmem_free(secret);
     if (status != PQE_OK)
         return status;
@@ -153,7 +153,7 @@ attach_key_file(const file_self *f, const uint8_t vault_id[PQE_VAULT_ID_SIZE], c
         status = pqe__softkey_alloc(PQE__KEY_SIZE, &secret, err);
     if (status != PQE_OK)
         return status;
-    status = pqe__keyfile_read(path, vault_id, secret, err);
+    status = pqe__keyfile_read(path, vault_id, secret, &k->file, err);
     if (status == PQE_OK)
         status = pqe__softkey_derive(secret, vault_id, CHECK_LABEL, check, err);
     if (status == PQE_OK && !pqe__equal(check, stored, sizeof check))
@@ -246,7 +246,7 @@ file_discard(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], void *key)
     const char *path;
 
     if (key != NULL)
-        pqe__keyfile_remove(&((const file_key *)key)->made);
+        pqe__keyfile_remove(&((const file_key *)key)->file);
     else if (((const file_self *)self)->mode != PQE__FILE_MODE_PASSPHRASE &&
              key_path(self, vault_id, buf, &path, NULL) == PQE_OK)
         pqe__keyfile_remove_dead(path, vault_id);

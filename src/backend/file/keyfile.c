@@ -129,8 +129,20 @@ parse(const char *text, size_t len, const char *path, const uint8_t id[PQE_VAULT
     return PQE_OK;
 }
 
+static pqe_status
+note_file(int fd, const char *path, pqe__keyfile_made *found, pqe_error *err)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) != 0)
+        return pqe__fail_errno(err, errno, "cannot examine the key file");
+    *found = (pqe__keyfile_made){.path = strdup(path), .dev = st.st_dev, .ino = st.st_ino};
+    return found->path != NULL ? PQE_OK : pqe__fail_nomem(err);
+}
+
 pqe_status
-pqe__keyfile_read(const char *path, const uint8_t id[PQE_VAULT_ID_SIZE], uint8_t key[PQE__KEY_SIZE], pqe_error *err)
+pqe__keyfile_read(const char *path, const uint8_t id[PQE_VAULT_ID_SIZE], uint8_t key[PQE__KEY_SIZE],
+                  pqe__keyfile_made *found, pqe_error *err)
 {
     void *text = NULL;
     size_t len = 0;
@@ -144,6 +156,8 @@ pqe__keyfile_read(const char *path, const uint8_t id[PQE_VAULT_ID_SIZE], uint8_t
         status = pqe__read_all(fd, text, FILE_LEN + 1, &len, "cannot read the key file", err);
     if (status == PQE_OK)
         status = parse(text, len, path, id, key, err);
+    if (status == PQE_OK && found != NULL)
+        status = note_file(fd, path, found, err);
     pqe__secmem_free(text);
     pqe__close_fd(&fd);
     return status;
@@ -394,7 +408,7 @@ pqe__keyfile_remove_dead(const char *path, const uint8_t id[PQE_VAULT_ID_SIZE])
     if (dir >= 0) {
         temporary_name(id, temp);
         unlinkat(dir, temp, 0);
-        if (pqe__keyfile_read(path, id, key, NULL) == PQE_OK) /* it says whose it is */
+        if (pqe__keyfile_read(path, id, key, NULL, NULL) == PQE_OK) /* it says whose it is */
             unlinkat(dir, base_of(path), 0);
         pqe__close_fd(&dir);
     }

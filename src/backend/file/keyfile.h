@@ -45,10 +45,11 @@ void pqe__keyfile_remove_dead(const char *path, const uint8_t id[PQE_VAULT_ID_SI
 void pqe__keyfile_forget(pqe__keyfile_made *made);
 
 /**
- * Reads the key of vault `id` into locked memory. PQE_E_DENIED if the file is missing, not private to the caller (or
+ * Reads the key of vault `id` into locked memory. `found` (NULL: nobody asks) tells which file it was, as if it had been
+ * made here; pqe__keyfile_forget() it. PQE_E_DENIED if the file is missing, not private to the caller (or
  * root), not a regular file, not a key file, or another vault's; PQE_E_VERSION for a later format.
  */
 pqe_status pqe__keyfile_read(const char *path, const uint8_t id[PQE_VAULT_ID_SIZE], uint8_t key[PQE__KEY_SIZE],
-                             pqe_error *err);
+                             pqe__keyfile_made *found, pqe_error *err);
 
 #endif
