@@ -60,6 +60,15 @@ cli_backend_note_write(cli *c, const char *vault_id, const char *config)
     return 0;
 }
 
+void
+cli_backend_note_remove(const char *vault_id)
+{
+    char path[PATH_MAX];
+
+    if (cli_backend_note_path(vault_id, path, sizeof path))
+        unlink(path);
+}
+
 /* Whoever can write it chooses what runs in this process. */
 static int
 check_owner(int fd)

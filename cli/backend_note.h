@@ -12,6 +12,8 @@
 
 /** Writes the note. 0 or the exit code. */
 int cli_backend_note_write(cli *c, const char *vault_id, const char *config);
+/** Removes it, if there is one: of the backend that a vault has left. */
+void cli_backend_note_remove(const char *vault_id);
 /** Reads it into *config (to be freed); *config NULL where there is none. 0 or an errno: EPERM where others could have
  *  written it, EINVAL where it is not one line that begins with the backend's name. */
 int cli_backend_note_read(const char *vault_id, const char *backend, char **config);

@@ -100,7 +100,11 @@ cli_open_new_backend(cli *c, const char *backend, const char *key_file, bool by_
 int
 cli_note_new_backend(cli *c, const char *backend)
 {
-    if (backend == NULL || strcmp(c->facts.backend, "file") == 0 || strchr(backend, ':') == NULL)
+    if (backend == NULL && strcmp(c->facts.backend, "file") != 0)
+        return 0; /* it is where it was */
+    if (backend == NULL || strcmp(c->facts.backend, "file") == 0 || strchr(backend, ':') == NULL) {
+        cli_backend_note_remove(c->facts.vault_id);
         return 0;
+    }
     return cli_backend_note_write(c, c->facts.vault_id, backend);
 }

@@ -210,9 +210,9 @@ ask(cli_passphrase *p, const terminal *t, bool is_new, char *buf, size_t capacit
     pqe_status status;
 
     say(t->in.fd,
-        p->is_pin ? "PIN of the token for "
-        : is_new  ? "New passphrase for "
-                  : "Passphrase for ",
+        is_new      ? "New passphrase for "
+        : p->is_pin ? "PIN of the token for "
+                    : "Passphrase for ",
         p->label, ": ");
     status = read_line(p, t, buf, capacity, len, NULL);
     say(t->in.fd, "\n", "", "");
@@ -243,7 +243,7 @@ read_terminal(cli_passphrase *p, bool is_new, char *buf, size_t capacity, size_t
     if (t.in.fd < 0 || !terminal_silence(&t)) {
         if (t.in.fd >= 0)
             close(t.in.fd);
-        if (p->is_pin)
+        if (p->is_pin && !is_new)
             return fail(p, PQE_E_DENIED, 0, "the token wants a PIN and there is no terminal to ask on",
                         "give pin-source=FILE in the URI of --backend");
         return fail(p, PQE_E_DENIED, 0, "a passphrase is needed and there is no terminal to ask on",
@@ -267,7 +267,7 @@ cli_passphrase_read(void *user, pqe_passphrase_purpose purpose, char *buf, size_
 {
     cli_passphrase *p = user;
     bool is_new = purpose == PQE_PASSPHRASE_NEW;
-    const char *path = is_new ? p->new_file : p->file;
+    const char *path = is_new ? p->new_file : p->is_pin ? NULL : p->file; /* a wrong PIN costs a try */
     pqe_status status;
 
     *len = 0;

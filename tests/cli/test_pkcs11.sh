@@ -54,6 +54,27 @@ ok verify
 want 2 get secret --passphrase-file pin
 grep -rq 24681357 "$vault" "$XDG_CONFIG_HOME" && fail "the PIN was stored"
 
+# From the token to a key file and back: the note goes, and comes again.
+ok rotate --backend file
+absent "$note"
+ok get secret -o copy
+ok rotate --backend "$uri;tier=kek"
+[ "$(cat "$note")" = "$uri;tier=kek" ] || fail "note of a move"
+ok get secret -o copy
+same content copy
+
+# The token is lost: a recovery key opens the vault, and puts it on the token that takes its place.
+ok recovery create --file recovery.pem
+cp -a "$vault" lost
+softhsm2-util --init-token --free --label second --pin 24681357 --so-pin 4321 >/dev/null || fail "no token"
+ok recovery use --vault lost --file recovery.pem --backend "pkcs11:module-path=$module;token=second;pin-source=$work/pin"
+ok get secret --vault lost -o copy
+same content copy
+ok info --vault lost
+says "'second'"
+rm -rf lost
+printf '%s' "$uri" >"$note" && chmod 600 "$note"
+
 # Two processes at once.
 for i in 1 2 3; do
     "$PQC_ENCLAVE" put "many-$i" content --kind other >/dev/null 2>>failures &

@@ -287,7 +287,8 @@ class EnclaveVault(IdentityMethods, PolicyMethods, RecoveryMethods):
     # ---- maintenance ----
 
     def info(self) -> dict[str, str | int | bool]:
-        """Facts: vault_id, backend, suite, key_source, format_version, generation, artifact_count, read_only."""
+        """Facts: vault_id, backend, suite, key_source, held_by, native_kem, format_version, generation,
+        artifact_count, read_only."""
         return self._store.session(self._holder).get_info()
 
     def verify(self, name_or_id: str | None = None, *, progress: Progress | None = None) -> VerifyReport:
