@@ -55,8 +55,8 @@ KEK = {
 }
 CORE = {"core", "core-fallback"}
 DECAPSULATION = {"ML-KEM-vector", "ML-KEM-seed", "ML-KEM-key"}
-# tpm2-tss frees what it knows of an authorization value unwiped; docs/threat-model.md says so.
-IN_TSS = {"pqc-enclave-tpm2-backend-v1-authorization"}
+# tpm2-tss frees what it knows of authorization values unwiped; docs/threat-model.md says so.
+IN_TSS = {"pqc-enclave-tpm2-backend-v1-authorization", "pqc-enclave-tpm2-backend-v1-counter-auth"}
 # libcrypto's contexts of an unlocked vault are in ordinary memory; they are freed, which wipes them, at its end.
 IN_LIBCRYPTO = {
     "pqc-enclave-head-key-v1", "pqc-enclave-index-key-v1", "pqc-enclave-audit-key-v1", "body-key", "body-nonce",
