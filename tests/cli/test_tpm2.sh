@@ -85,14 +85,14 @@ same content back
 
 # Without a resource manager processes find the TPM full, and try again.
 jobs=()
-for i in 1 2 3 4 5; do
+for i in 1 2 3; do
     "$PQC_ENCLAVE" get secret >"copy.$i" 2>>"$err" </dev/null &
     jobs+=($!)
 done
 for job in "${jobs[@]}"; do
     wait "$job" || fail "one of several at once"
 done
-same content copy.5
+same content copy.3
 
 # Killed at any moment, `init` leaves nothing in the TPM that the next one does not remove.
 indices() { tool mine tpm2_getcap handles-nv-index && grep -o '0x1.*' tool.out | sort; }

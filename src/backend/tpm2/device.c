@@ -141,7 +141,7 @@ passes(pqe__tpm2_device *d, int attempt)
     case TPM2_RC_SESSION_MEMORY:
     case TPM2_RC_OBJECT_HANDLES:
     case TPM2_RC_SESSION_HANDLES:
-        if (attempt >= PATIENT_ATTEMPTS)
+        if (attempt % PATIENT_ATTEMPTS == 0)
             make_room(d);
         return true;
     case TPM2_RC_REFERENCE_H0: /* flushed by somebody who made room */
