@@ -439,8 +439,8 @@ test_settings(void **state)
     } cases[] = {
         {"\0\1\0\0\0\1x", 7, PQE_OK},
         {"", 0, PQE_OK},
-        {"\0\1\0\0\0\1x\0\6\0\0\0\0", 13, PQE_E_VERSION}, /* a setting of a later version */
-        {"\0\6\0\0\0\0", 6, PQE_E_VERSION},
+        {"\0\1\0\0\0\1x\0\7\0\0\0\0", 13, PQE_E_VERSION}, /* a setting of a later version */
+        {"\0\7\0\0\0\0", 6, PQE_E_VERSION},
         {"\0\3\0\0\0\0", 6, PQE_E_TAMPERED},
         {"\0\2\0\0\0\0", 6, PQE_E_TAMPERED},                /* a policy without its digest */
         {"\0\1\0\0\0\1x\0\1\0\0\0\1y", 14, PQE_E_TAMPERED}, /* twice */
