@@ -62,7 +62,7 @@ typedef enum {
     PQE__ITEM_GRANT_KEY = 4,
     PQE__ITEM_ROOT_SECRET = 5,
     PQE__ITEM_NATIVE_KEY = 6, /* only where the backend keeps the key pairs itself */
-    PQE__ITEM_RECOVERY = 16 /* and those up to PQE__ITEM_LAST: one for each recovery key */
+    PQE__ITEM_RECOVERY = 16   /* and those up to PQE__ITEM_LAST: one for each recovery key */
 } pqe__device_item;
 #define PQE__DEVICE_ITEMS 5 /* that are always there */
 #define PQE__ITEM_LAST (PQE__ITEM_RECOVERY + (int)PQE_RECOVERY_KEYS_MAX - 1)
