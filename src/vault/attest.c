@@ -67,6 +67,7 @@ open_with_hash(pqe_vault *vault, const char *name_or_id, pqe_reader **out, bool 
 typedef struct statement {
     const pqe_attest_opts *opts;
     const pqe_artifact *artifact;
+    const pqe_backend *on; /* what holds the vault */
     const pqe_backend_info *backend;
     const char *device_id;
     int64_t now;
@@ -173,7 +174,7 @@ gather_evidence(pqe_vault *vault, statement *s, pqe_error *err)
     pqe__txn txn;
     pqe_status status;
 
-    if (o->version == 1 || o->no_evidence || !pqe__backend_testifies(vault->backend))
+    if (o->version == 1 || o->no_evidence || !pqe__backend_testifies(s->on))
         return PQE_OK;
     if ((status = pqe__txn_begin(vault, false, &txn, err)) != PQE_OK)
         return status;
@@ -207,7 +208,10 @@ sign_statement(pqe_vault *vault, statement *s, pqe__attestation **out, pqe_error
     if (status != PQE_OK)
         return status;
     s->device_id = vault->session->priv.device_id;
-    status = pqe__identity_find(&txn, s->identity, &signer, err);
+    if (vault->backend != s->on)
+        status = pqe__fail(err, PQE_E_BUSY, PQE_ORIGIN_BACKEND, 0, "the vault moved to another backend meanwhile");
+    if (status == PQE_OK)
+        status = pqe__identity_find(&txn, s->identity, &signer, err);
     if (status == PQE_OK)
         status = pqe__attestation_new(s->opts->version, room_for(s), out, err);
     if (status == PQE_OK) {
@@ -223,14 +227,16 @@ static pqe_status
 state_and_sign(pqe_vault *vault, const pqe_attest_opts *o, const pqe_artifact *artifact, pqe_attestation **out,
                pqe_error *err)
 {
-    statement s = {.opts = o,
-                   .artifact = artifact,
-                   .backend = &vault->backend->ops->info,
-                   .now = pqe__walltime(),
-                   .identity = o->identity};
+    statement s = {.opts = o, .artifact = artifact, .now = pqe__walltime(), .identity = o->identity};
     pqe__attestation *a = NULL;
-    pqe_status status = gather_evidence(vault, &s, err);
+    pqe_status status = pqe__session_enter(vault, err);
 
+    if (status != PQE_OK)
+        return status;
+    s.on = vault->backend;
+    s.backend = &s.on->ops->info;
+    pqe__session_leave(vault);
+    status = gather_evidence(vault, &s, err);
     if (status == PQE_OK)
         status = sign_statement(vault, &s, &a, err);
     pqe__evidence_free(&s.evidence);

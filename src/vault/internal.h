@@ -97,6 +97,7 @@ typedef struct pqe__handle {
 } pqe__handle;
 
 #define PQE__SALTS 32u
+#define PQE__STALE_MAX 16u
 
 /** An audit entry that is not written yet, as encoded. */
 typedef struct pqe__pending {
@@ -115,8 +116,9 @@ struct pqe_vault {
     uint64_t generation;   /* the highest that sessions before this one have seen */
     uint64_t audit_seq;    /* the same of the audit log */
     atomic_uint lockers;   /* calls that are about to end the session */
-    pqe__home stale;       /* a key that could not be detached yet because its backend was busy; key NULL: none */
-    atomic_uint pins;      /* calls that use the backend's key of this or an ended session without key_lock */
+    size_t stale_count;
+    pqe__home stale[PQE__STALE_MAX]; /* keys that could not be detached yet: in use, or their backend was busy */
+    atomic_uint pins;                /* calls that use the backend's key of this or an ended session without key_lock */
     pthread_mutex_t list_lock;
     pqe__handle *handles;
     pthread_mutex_t log_lock;
@@ -179,9 +181,13 @@ uint64_t pqe__session_try_expire(pqe_vault *vault);
 pqe__home pqe__session_pin(pqe_vault *vault);
 /** Afterwards, without key_lock. */
 void pqe__session_unpin(pqe_vault *vault);
-/** The vault moved: its backend and the session's key are `home` from now on. Gives back what was there before, for the
- *  caller to detach; its key is NULL if there was none, or if a call is still using it, whose end detaches it. */
-pqe__home pqe__session_adopt(pqe_vault *vault, const pqe__home *home);
+/** The vault moved: its backend and the session's key are `home` from now on. The key that was there is put aside, and
+ *  detached once nothing uses it: pqe__session_part(). */
+void pqe__session_adopt(pqe_vault *vault, const pqe__home *home);
+/** PQE_E_BUSY if keys of so many ended sessions are still in use that another could not be put aside. */
+pqe_status pqe__session_room(pqe_vault *vault, pqe_error *err);
+/** After a move: waits until nothing of this vault uses a key of the backend that it has left. Without a pin. */
+void pqe__session_part(pqe_vault *vault, const pqe_backend *backend);
 /** What the session's backend seals with. A session runs. */
 pqe__home pqe__session_home(const pqe_vault *vault);
 /** For closing: ends the session and waits until the backend has dropped its key too. */
@@ -246,7 +252,6 @@ typedef struct pqe__txn {
     pqe__spool spool;                 /* taken in, removed when that is durable */
     pqe__pending *took;               /* entries from memory that this transaction writes */
     const pqe__home *home;            /* with the commit the vault moves here; NULL: it stays */
-    pqe__home left;                   /* and this is what it has left: pqe__session_adopt() */
     const pqe_recovery_key *recovery; /* opens identities in place of the backend */
     pqe__debt debt;
 } pqe__txn;

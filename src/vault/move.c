@@ -127,6 +127,7 @@ move_to(pqe_vault *vault, const pqe__home *home, const uint8_t vault_id[PQE__ID_
 
     if (status != PQE_OK)
         return status;
+    *left = pqe__session_pin(vault);
     event = event_of(vault->backend, home->backend, new_root, text);
     r.event = &event;
     status = pqe__identities_native(&txn, refuse_native, NULL, err);
@@ -136,7 +137,10 @@ move_to(pqe_vault *vault, const pqe__home *home, const uint8_t vault_id[PQE__ID_
         status = pqe__rotation_write(&txn, fresh, &r, err);
     status = pqe__move_commit(vault, &txn, fresh != NULL ? fresh->native : NULL, status, err);
     pqe__keys_free(&fresh); /* the next transaction loads them */
-    *left = txn.left;
+    if (status != PQE_OK) {
+        pqe__session_unpin(vault);
+        *left = (pqe__home){0};
+    }
     return status;
 }
 
@@ -147,8 +151,10 @@ pqe__move(pqe_vault *vault, const pqe_rotate_opts *o, pqe_error *err)
     pqe_blob state = {.data = bytes, .capacity = sizeof bytes};
     pqe__home home = {.backend = o->backend}, left = {0};
     pqe__native *old = NULL;
-    pqe_status status = check_movable(vault, o->backend, vault_id, &old, err);
+    pqe_status status = pqe__session_room(vault, err);
 
+    if (status == PQE_OK)
+        status = check_movable(vault, o->backend, vault_id, &old, err);
     if (status == PQE_OK)
         status = pqe__backend_enrol(home.backend, vault_id, &state, &home.key, err);
     if (status != PQE_OK) {
@@ -156,12 +162,13 @@ pqe__move(pqe_vault *vault, const pqe_rotate_opts *o, pqe_error *err)
         return status;
     }
     status = move_to(vault, &home, vault_id, &state, o->rekey, &left, err);
-    if (status == PQE_OK && left.key != NULL) {
+    if (status == PQE_OK) {
         if (o->discard_old) {
             pqe__native_drop(&left, old);
             pqe__backend_discard(left.backend, vault_id, left.key);
         }
-        pqe__backend_detach(left.backend, left.key);
+        pqe__session_unpin(vault);
+        pqe__session_part(vault, left.backend);
     }
     free(old);
     return status;

@@ -187,7 +187,10 @@ pqe_recovery_use(const pqe_recovery_use_opts *opts, pqe_vault **out, pqe_error *
         return status;
     status = use_key(vault, &o, err);
     if (status != PQE_OK) {
-        pqe__session_end(vault); /* it came to nothing, and the log says nothing of it */
+        pthread_mutex_lock(&vault->log_lock);
+        vault->end_noted = true; /* it came to nothing, and the log says nothing of it */
+        pthread_mutex_unlock(&vault->log_lock);
+        pqe__session_end(vault);
         pqe_vault_close(&vault);
     }
     *out = vault;

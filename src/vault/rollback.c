@@ -56,7 +56,6 @@ accept(pqe_vault *vault, pqe_rollback *out, pqe_error *err)
         pqe__txn_abort(&txn);
         return status;
     }
-    vault->session->accepting = false;
     return pqe__txn_commit(&txn, &known, err);
 }
 

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 pqe_status
 pqe__locked(pqe_error *err)
@@ -136,6 +137,10 @@ unseal_device_key(pqe_vault *vault, pqe__session *session, const pqe__keys *keys
         status = pqe__store_get_item(vault->store, PQE__ITEM_VAULT_KEY, sealed, sizeof sealed, &len, err);
     if (status != PQE_OK)
         return status;
+    /* The state that the key was attached with is to be the one that the head speaks of. */
+    if (session->keys == NULL && memcmp(digest, session->state_digest, sizeof digest) != 0)
+        return pqe__fail(err, PQE_E_BUSY, PQE_ORIGIN_BACKEND, 0,
+                         "the backend's state changed meanwhile: unlock the vault again");
     status = pqe__backend_unseal(vault->backend, session->backend_key, aad, aad_len, sealed, len, secret, err);
     if (status == PQE_OK)
         memcpy(session->state_digest, digest, sizeof digest);
@@ -342,6 +347,44 @@ pqe__session_free(pqe_backend *backend, pqe__session **session)
     pqe__wipe_registers();
 }
 
+/* Keeps a key that is in use, or whose backend is. Who begins sessions and moves sees to it that there is room. */
+static void
+put_aside(pqe_vault *vault, pqe__home home)
+{
+    if (vault->stale_count < PQE__STALE_MAX)
+        vault->stale[vault->stale_count++] = home;
+}
+
+/* Detaches what was put aside, as far as that can be; key_lock is held for writing. */
+static void
+drop_stale(pqe_vault *vault, bool wait)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < vault->stale_count; i++) {
+        const pqe__home *h = &vault->stale[i];
+        if (wait)
+            pqe__backend_detach(h->backend, h->key);
+        else if (atomic_load(&vault->pins) != 0 || !pqe__backend_try_detach(h->backend, h->key))
+            vault->stale[kept++] = *h;
+    }
+    vault->stale_count = kept;
+}
+
+pqe_status
+pqe__session_room(pqe_vault *vault, pqe_error *err)
+{
+    bool room;
+
+    pthread_rwlock_wrlock(&vault->key_lock);
+    drop_stale(vault, false);
+    room = vault->stale_count + 2 < PQE__STALE_MAX; /* this session's key, and that of a move */
+    pthread_rwlock_unlock(&vault->key_lock);
+    return room ? PQE_OK
+                : pqe__fail(err, PQE_E_BUSY, PQE_ORIGIN_BACKEND, 0,
+                            "too many calls to the backend of sessions that have ended are still running");
+}
+
 /* Wipes all keys at once. The backend's own may be in use by a call that waits for a person; then, unless told to
    wait, it is kept aside. key_lock is held for writing, list_lock too. */
 static void
@@ -352,23 +395,21 @@ end_session(pqe_vault *vault, bool wait)
     pqe__audit_flush_last(vault);
     for (pqe__handle *h = vault->handles; h != NULL; h = h->next)
         h->drop_keys(h);
-    if (s != NULL) {
+    if (s != NULL && !s->accepting) { /* a copy that was not accepted in the end is nothing to go by */
         vault->generation = s->generation;
         vault->audit_seq = s->audit_seq;
     }
     if (s != NULL && s->backend_key != NULL) {
         pqe__keys_free(&s->keys);
-        if (vault->stale.key != NULL || wait)
+        if (wait)
             pqe__backend_detach(vault->backend, s->backend_key);
         else if (atomic_load(&vault->pins) != 0 || !pqe__backend_try_detach(vault->backend, s->backend_key))
-            vault->stale = (pqe__home){vault->backend, s->backend_key};
+            put_aside(vault, (pqe__home){vault->backend, s->backend_key});
         s->backend_key = NULL;
     }
     pqe__session_free(vault->backend, &vault->session);
-    if (wait && vault->stale.key != NULL) {
-        pqe__backend_detach(vault->stale.backend, vault->stale.key);
-        vault->stale.key = NULL;
-    }
+    if (wait)
+        drop_stale(vault, true);
 }
 
 #define RETRY_NS 20000000u
@@ -387,12 +428,9 @@ pqe__session_try_expire(pqe_vault *vault)
         end_session(vault, false);
         pthread_mutex_unlock(&vault->list_lock);
     }
-    if (vault->stale.key != NULL) {
-        if (atomic_load(&vault->pins) == 0 && pqe__backend_try_detach(vault->stale.backend, vault->stale.key))
-            vault->stale.key = NULL;
-        else
-            left = RETRY_NS;
-    }
+    drop_stale(vault, false);
+    if (vault->stale_count != 0)
+        left = RETRY_NS;
     pthread_rwlock_unlock(&vault->key_lock);
     return left;
 }
@@ -424,7 +462,7 @@ pqe__session_lock(pqe_vault *vault)
     pthread_mutex_lock(&vault->list_lock);
     if (vault->session != NULL)
         end_session(vault, false);
-    stale = vault->stale.key != NULL;
+    stale = vault->stale_count != 0;
     pthread_mutex_unlock(&vault->list_lock);
     pthread_rwlock_unlock(&vault->key_lock);
     atomic_fetch_sub(&vault->lockers, 1);
@@ -475,13 +513,13 @@ pqe__session_unpin(pqe_vault *vault)
 
     pthread_rwlock_wrlock(&vault->key_lock);
     atomic_fetch_sub(&vault->pins, 1);
-    stale = vault->stale.key != NULL;
+    stale = vault->stale_count != 0;
     pthread_rwlock_unlock(&vault->key_lock);
     if (stale)
         pqe__session_try_expire(vault);
 }
 
-pqe__home
+void
 pqe__session_adopt(pqe_vault *vault, const pqe__home *home)
 {
     pqe__home left = {vault->backend, NULL}, unused = {home->backend, NULL};
@@ -494,14 +532,29 @@ pqe__session_adopt(pqe_vault *vault, const pqe__home *home)
     } else {
         unused.key = home->key; /* the session ended meanwhile */
     }
-    if (left.key != NULL && atomic_load(&vault->pins) != 0 && vault->stale.key == NULL) {
-        vault->stale = left;
-        left.key = NULL;
-    }
+    if (left.key != NULL)
+        put_aside(vault, left);
     pthread_rwlock_unlock(&vault->key_lock);
     if (unused.key != NULL)
         pqe__backend_detach(unused.backend, unused.key);
-    return left;
+}
+
+void
+pqe__session_part(pqe_vault *vault, const pqe_backend *backend)
+{
+    const struct timespec moment = {.tv_nsec = 1000000};
+    bool kept = true;
+
+    while (kept) {
+        kept = false;
+        pthread_rwlock_wrlock(&vault->key_lock);
+        drop_stale(vault, false);
+        for (size_t i = 0; i < vault->stale_count; i++)
+            kept = kept || vault->stale[i].backend == backend;
+        pthread_rwlock_unlock(&vault->key_lock);
+        if (kept)
+            nanosleep(&moment, NULL);
+    }
 }
 
 void
@@ -619,6 +672,8 @@ pqe__session_unlock(pqe_vault *vault, uint32_t ttl_seconds, bool accepts, pqe_er
     pqe_status status = pqe__watcher_start(err);
 
     if (status != PQE_OK)
+        return status;
+    if ((status = pqe__session_room(vault, err)) != PQE_OK)
         return status;
     if ((session = calloc(1, sizeof *session)) == NULL)
         return pqe__fail_nomem(err);

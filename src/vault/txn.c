@@ -164,6 +164,8 @@ note_commit(pqe__txn *txn)
             txn->vault->session->audit_seq = txn->tail.seq;
         if (pqe__session_read_head(txn->vault, txn->vault->session, &txn->head, &reload, NULL) == PQE_OK && reload)
             reload_keys(txn, NULL);
+        if (txn->keys_held && txn->debt.accepts)
+            txn->vault->session->accepting = false;
         if (txn->keys_held && txn->debt.due)
             txn->vault->session->checked = txn->vault->session->generation;
     }
@@ -191,7 +193,7 @@ pqe__txn_commit(pqe__txn *txn, bool *outcome_known, pqe_error *err)
     if (status != PQE_OK && status != PQE_E_NO_SPACE && txn->write)
         *outcome_known = false;
     if (status == PQE_OK && txn->home != NULL)
-        txn->left = pqe__session_adopt(txn->vault, txn->home);
+        pqe__session_adopt(txn->vault, txn->home);
     if (status == PQE_OK && txn->write)
         note_commit(txn);
     pqe__audit_done(txn, status == PQE_OK);

@@ -353,6 +353,19 @@ read_visit(pqe__tpm2_device *d, void *arg, pqe_error *err)
     return pqe__tpm2_counter_read(d, c->key->vault_id, c->key->kek, &c->key->state, &c->value, c->note_out, err);
 }
 
+/* A TPM that cannot be reached is not one that never had a counter. */
+static pqe_status
+count_by(const tpm2_self *s, pqe__tpm2_fn fn, void *arg, pqe_error *err)
+{
+    pqe_status status = pqe__tpm2_visit(&s->config, fn, arg, err);
+
+    if (status != PQE_E_UNAVAILABLE)
+        return status;
+    if (err != NULL)
+        err->status = PQE_E_BACKEND;
+    return PQE_E_BACKEND;
+}
+
 static pqe_status
 tpm2_counter_read(void *self, void *key, uint64_t *value, pqe_blob *note, pqe_error *err)
 {
@@ -361,7 +374,7 @@ tpm2_counter_read(void *self, void *key, uint64_t *value, pqe_blob *note, pqe_er
     pqe_status status = check_counts(key, err);
 
     if (status == PQE_OK)
-        status = pqe__tpm2_visit(&s->config, read_visit, &c, err);
+        status = count_by(s, read_visit, &c, err);
     if (status == PQE_OK)
         *value = c.value;
     return status;
@@ -383,7 +396,7 @@ tpm2_counter_advance(void *self, void *key, uint64_t value, const uint8_t *note,
     counting c = {.key = key, .value = value, .note = note, .note_len = note_len};
     pqe_status status = check_counts(key, err);
 
-    return status == PQE_OK ? pqe__tpm2_visit(&s->config, advance_visit, &c, err) : status;
+    return status == PQE_OK ? count_by(s, advance_visit, &c, err) : status;
 }
 
 /* In its old place, so that the state stays as it is. What is left there of it goes first. */
@@ -406,7 +419,7 @@ tpm2_counter_make(void *self, void *key, pqe_error *err)
     const tpm2_self *s = self;
     pqe_status status = check_counts(key, err);
 
-    return status == PQE_OK ? pqe__tpm2_visit(&s->config, make_visit, key, err) : status;
+    return status == PQE_OK ? count_by(s, make_visit, key, err) : status;
 }
 
 /* ---- evidence ---- */
