@@ -404,8 +404,8 @@ static void
 changes_the_passphrase(void **state)
 {
     const conformance_subject *s = *state;
-    uint8_t bytes[PQE_BACKEND_STATE_MAX];
-    pqe_blob changed = {.data = bytes, .capacity = sizeof bytes};
+    uint8_t bytes[PQE_BACKEND_STATE_MAX], more[PQE_BACKEND_STATE_MAX];
+    pqe_blob changed = {.data = bytes, .capacity = sizeof bytes}, again = {.data = more, .capacity = sizeof more};
     pqe_status status;
     fixture f;
     sealed b;
@@ -429,6 +429,17 @@ changes_the_passphrase(void **state)
 
     fixture_passphrase("correct horse");
     assert_int_equal(fixture_attach(&f, bytes, changed.len, &key), PQE_E_DENIED);
+
+    /* Once more by the same key, which was attached before the first change. */
+    fixture_passphrase("another staple");
+    assert_int_equal(pqe__backend_change_passphrase(f.backend, f.vault_id, f.key, bytes, changed.len, &again, NULL),
+                     PQE_OK);
+    assert_int_equal(fixture_attach(&f, more, again.len, &key), PQE_OK);
+    assert_int_equal(fixture_unseal(&f, key, b.bytes, b.len, 64), PQE_OK);
+    pqe__backend_detach(f.backend, key);
+    assert_int_equal(fixture_unseal(&f, f.key, b.bytes, b.len, 64), PQE_OK);
+    fixture_passphrase("battery staple");
+    assert_int_equal(fixture_attach(&f, more, again.len, &key), PQE_E_DENIED);
 
     fixture_passphrase("");
     assert_int_not_equal(

@@ -470,6 +470,70 @@ asks_nobody_in_between(void **state)
     fixture_end(&f);
 }
 
+/* A wrong PIN in the file costs one try, not one at each call, until the process has locked the token for everybody. */
+static void
+tries_a_refused_pin_once(void **state)
+{
+    char config[4 * SCRATCH_PATH_MAX], option[SCRATCH_PATH_MAX + 32];
+    uint8_t bytes[PQE_SEAL_BLOB_MAX];
+    pqe_blob blob = {.data = bytes, .capacity = sizeof bytes};
+    pqe_error err = {0};
+    unsigned before;
+    FILE *file;
+    fixture f;
+    sealed b;
+    void *key;
+
+    (void)state;
+    misbehave(0);
+    snprintf(option, sizeof option, "%s", softhsm_pin("1234"));
+    snprintf(config, sizeof config, "%s", shim_config("one", option));
+    begin(&f, config);
+    fixture_seal(&f, f.key, 64, &b);
+    file = fopen(strchr(option, '/'), "w");
+    assert_true(file != NULL && fputs("9999", file) >= 0 && fclose(file) == 0);
+    log_out_everybody();
+    before = logins();
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(fixture_unseal(&f, f.key, b.bytes, b.len, 64), PQE_E_BACKEND);
+        assert_int_equal(logins(), before + 1);
+    }
+    assert_int_equal(pqe__backend_seal(f.backend, f.key, NULL, 0, AAD, AAD_LEN, &blob, &err), PQE_E_BACKEND);
+    assert_non_null(strstr(err.message, "unlock the vault again"));
+    attach_says(&f, config, PQE_E_DENIED, "wrong PIN"); /* a new unlock may try */
+    assert_int_equal(logins(), before + 2);
+    file = fopen(strchr(option, '/'), "w");
+    assert_true(file != NULL && fputs("1234", file) >= 0 && fclose(file) == 0);
+    assert_int_equal(fixture_unseal(&f, f.key, b.bytes, b.len, 64), PQE_E_BACKEND);
+    assert_int_equal(logins(), before + 2);
+    /* Once somebody has logged this process in, no PIN is needed. */
+    assert_int_equal(fixture_attach(&f, f.state, f.state_len, &key), PQE_OK);
+    assert_int_equal(fixture_unseal(&f, f.key, b.bytes, b.len, 64), PQE_OK);
+    pqe__backend_detach(f.backend, key);
+    fixture_end(&f);
+}
+
+static void
+tells_versions_from_damage(void **state)
+{
+    fixture f;
+    void *key;
+
+    (void)state;
+    begin(&f, softhsm_config("one", softhsm_pin("1234")));
+    assert_int_equal(fixture_attach(&f, f.state, f.state_len - 1, &key), PQE_E_TAMPERED);
+    assert_int_equal(fixture_attach(&f, f.state, 1, &key), PQE_E_TAMPERED);
+    assert_int_equal(fixture_attach(&f, f.state, f.state_len + 1, &key), PQE_E_TAMPERED);
+    f.state[1] ^= 0x80;
+    assert_int_equal(fixture_attach(&f, f.state, f.state_len, &key), PQE_E_TAMPERED);
+    f.state[1] ^= 0x80;
+    f.state[0]++;
+    assert_int_equal(fixture_attach(&f, f.state, f.state_len, &key), PQE_E_VERSION);
+    assert_int_equal(fixture_attach(&f, f.state, 1, &key), PQE_E_VERSION);
+    f.state[0]--;
+    fixture_end(&f);
+}
+
 /* ---- processes ---- */
 
 /* Another process with a backend of its own: `rounds` times seal and unseal. No cmocka in here. */
@@ -580,6 +644,8 @@ main(void)
         cmocka_unit_test(believes_no_token),
         cmocka_unit_test(comes_back_by_itself),
         cmocka_unit_test(asks_nobody_in_between),
+        cmocka_unit_test(tries_a_refused_pin_once),
+        cmocka_unit_test(tells_versions_from_damage),
         cmocka_unit_test(works_in_several_processes),
         cmocka_unit_test(describes_the_token),
         cmocka_unit_test(notices_another_token),

@@ -194,6 +194,35 @@ explains_an_owner_password(void **state)
     assert_int_equal(try_vault(&v, tpm.tcti), PQE_OK);
 }
 
+static pqe_status
+take_nothing(void *user, const char *type, const uint8_t *data, size_t len, pqe_error *err)
+{
+    (void)user, (void)type, (void)data, (void)len, (void)err;
+    return PQE_OK;
+}
+
+static void
+explains_an_endorsement_password(void **state)
+{
+    const uint8_t nonce[PQE_EVIDENCE_NONCE_SIZE] = {1};
+    pqe_backend *backend = open_backend(tpm.tcti);
+    vault v;
+    void *key;
+
+    (void)state;
+    make_vault(&v, tpm.tcti);
+    assert_int_equal(swtpm_tool(&tpm, "tpm2_changeauth -c endorsement secret"), 0);
+    assert_int_equal(try_vault(&v, tpm.tcti), PQE_OK);
+    assert_int_equal(pqe__backend_attach(backend, id, v.state, v.state_len, &key, NULL), PQE_OK);
+    assert_int_equal(pqe__backend_evidence(backend, key, nonce, take_nothing, NULL, &v.err), PQE_E_DENIED);
+    says(&v, "endorsement hierarchy has a password");
+    says(&v, "--no-evidence");
+    assert_int_equal(swtpm_tool(&tpm, "tpm2_changeauth -c endorsement -p secret"), 0);
+    assert_int_equal(pqe__backend_evidence(backend, key, nonce, take_nothing, NULL, &v.err), PQE_OK);
+    pqe__backend_detach(backend, key);
+    pqe_backend_close(&backend);
+}
+
 /* A killed process leaves objects and sessions in a TPM without a resource manager: they go when room is short. */
 static void
 makes_room_in_a_full_tpm(void **state)
@@ -336,6 +365,7 @@ main(void)
         cmocka_unit_test_setup(refuses_a_cleared_tpm, fresh),
         cmocka_unit_test_setup(says_that_there_is_no_tpm, fresh),
         cmocka_unit_test_setup(explains_an_owner_password, fresh),
+        cmocka_unit_test_setup(explains_an_endorsement_password, fresh),
         cmocka_unit_test_setup(makes_room_in_a_full_tpm, fresh),
         cmocka_unit_test_setup(is_bound_to_pcrs, fresh),
         cmocka_unit_test_setup(wants_the_pin, fresh),

@@ -13,6 +13,7 @@
 typedef struct pqe__p11_key {
     pqe__p11_token token;
     CK_SESSION_HANDLE session;
+    bool pin_refused; /* since it was attached: not tried again */
     CK_OBJECT_HANDLE kek;
     uint8_t kek_id[PQE__P11_ID_SIZE];
     char label[PQE__P11_LABEL_SIZE]; /* CKA_LABEL of all keys of the vault: "pqc-enclave <vault id>", no NUL */

@@ -4,7 +4,7 @@
  * the token has ML-KEM and ML-DSA, device keys and identities are its own too (pairs.h).
  *
  * Each attached vault has a session of its own. Where session, login or token are lost, an operation opens anew once, if
- * the PIN comes from a file; a person is asked only at unlock.
+ * the PIN comes from a file; a person is asked only at unlock. A PIN that the token refuses then is not tried again.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -116,7 +116,7 @@ new_key(const pqe__p11_self *p, const uint8_t vault_id[PQE_VAULT_ID_SIZE], const
         return pqe__fail_nomem(err);
     k->token = *token;
     pqe__p11_label(vault_id, k->label);
-    status = pqe__p11_session_open(p, token, true, &k->session, err);
+    status = pqe__p11_session_open(p, token, NULL, &k->session, err);
     if (status != PQE_OK)
         free(k);
     else
@@ -204,10 +204,9 @@ p11_attach(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], const uint8_t 
     pqe_status status;
 
     *key = NULL;
-    if (!pqe__p11_state_decode(state, state_len, &s))
-        return pqe__fail(err, PQE_E_VERSION, PQE_ORIGIN_FORMAT, 0,
-                         "the pkcs11 backend's state is malformed or of a later version");
-    status = find_token(p, &s.token, &token, err);
+    status = pqe__p11_state_read(state, state_len, &s, err);
+    if (status == PQE_OK)
+        status = find_token(p, &s.token, &token, err);
     if (status == PQE_OK)
         status = new_key(p, vault_id, &token, &k, err);
     if (status != PQE_OK)
@@ -234,7 +233,7 @@ pqe__p11_reopen(const pqe__p11_self *p, pqe__p11_key *k, pqe_error *err)
     if (status == PQE_OK) {
         p->module->f->C_CloseSession(k->session);
         k->session = CK_INVALID_HANDLE;
-        status = pqe__p11_session_open(p, &token, false, &k->session, err);
+        status = pqe__p11_session_open(p, &token, &k->pin_refused, &k->session, err);
     }
     if (status == PQE_OK) {
         k->token = token;
@@ -323,7 +322,7 @@ p11_key_source(const uint8_t *state, size_t state_len)
 {
     pqe__p11_state s;
 
-    return pqe__p11_state_decode(state, state_len, &s) ? "token" : NULL;
+    return pqe__p11_state_read(state, state_len, &s, NULL) == PQE_OK ? "token" : NULL;
 }
 
 const pqe_backend_ops pqe__pkcs11_ops = {

@@ -27,12 +27,14 @@ pqe__p11_state_encode(const pqe__p11_state *s, uint8_t out[PQE__P11_STATE_SIZE])
     pqe__put_bytes(&c, s->box, sizeof s->box);
 }
 
-bool
-pqe__p11_state_decode(const uint8_t *data, size_t len, pqe__p11_state *out)
+pqe_status
+pqe__p11_state_read(const uint8_t *data, size_t len, pqe__p11_state *out, pqe_error *err)
 {
     pqe__rcur c = pqe__rcur_init(data, len);
     uint8_t version = pqe__get_u8(&c);
 
+    if (c.ok && version != STATE_VERSION)
+        return pqe__fail(err, PQE_E_VERSION, PQE_ORIGIN_FORMAT, 0, "the pkcs11 backend's state is of another version");
     out->flags = pqe__get_u8(&c);
     pqe__get_copy(&c, out->token.label, sizeof out->token.label);
     pqe__get_copy(&c, out->token.manufacturer, sizeof out->token.manufacturer);
@@ -40,7 +42,9 @@ pqe__p11_state_decode(const uint8_t *data, size_t len, pqe__p11_state *out)
     pqe__get_copy(&c, out->token.serial, sizeof out->token.serial);
     pqe__get_copy(&c, out->kek_id, sizeof out->kek_id);
     pqe__get_copy(&c, out->box, sizeof out->box);
-    return pqe__rcur_done(&c) && version == STATE_VERSION && (out->flags & ~PQE__P11_HARDWARE) == 0;
+    if (!pqe__rcur_done(&c) || (out->flags & ~PQE__P11_HARDWARE) != 0)
+        return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_FORMAT, 0, "the pkcs11 backend's state is malformed");
+    return PQE_OK;
 }
 
 /* Label, vault id, and the state up to the box. */
@@ -146,7 +150,7 @@ pqe__p11_describe(const uint8_t *data, size_t len, char *text, size_t capacity)
     char label[33], model[33], serial[33];
     pqe__p11_state s;
 
-    if (!pqe__p11_state_decode(data, len, &s))
+    if (pqe__p11_state_read(data, len, &s, NULL) != PQE_OK)
         return false;
     trimmed(s.token.label, sizeof s.token.label, label);
     trimmed(s.token.model, sizeof s.token.model, model);

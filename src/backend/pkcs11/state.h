@@ -21,8 +21,8 @@ typedef struct pqe__p11_state {
 } pqe__p11_state;
 
 void pqe__p11_state_encode(const pqe__p11_state *state, uint8_t out[PQE__P11_STATE_SIZE]);
-/** False if it makes no sense. */
-bool pqe__p11_state_decode(const uint8_t *data, size_t len, pqe__p11_state *out);
+/** PQE_E_VERSION or PQE_E_TAMPERED. */
+pqe_status pqe__p11_state_read(const uint8_t *data, size_t len, pqe__p11_state *out, pqe_error *err);
 
 /** The box of a new key, after the token has shown that it authenticates. */
 pqe_status pqe__p11_prove(const pqe__p11_self *self, const pqe__p11_key *key, const uint8_t vault_id[PQE_VAULT_ID_SIZE],

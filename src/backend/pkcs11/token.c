@@ -181,7 +181,7 @@ get_pin(const pqe__p11_self *self, char *buf, size_t *len, bool may_ask, pqe_err
 }
 
 static pqe_status
-log_in(const pqe__p11_self *self, CK_SESSION_HANDLE session, const pqe__p11_token *token, bool may_ask, pqe_error *err)
+log_in(const pqe__p11_self *self, CK_SESSION_HANDLE session, const pqe__p11_token *token, bool *refused, pqe_error *err)
 {
     const CK_FUNCTION_LIST *f = self->module->f;
     bool by_keypad = (token->flags & CKF_PROTECTED_AUTHENTICATION_PATH) != 0 && self->uri.pin_file == NULL;
@@ -192,21 +192,26 @@ log_in(const pqe__p11_self *self, CK_SESSION_HANDLE session, const pqe__p11_toke
 
     if (status != PQE_OK)
         return status;
+    if (refused != NULL && *refused) /* each call would cost a try, until the token locks */
+        return denied(err, CKR_PIN_INCORRECT, "the token refused the PIN before; unlock the vault again");
     if (!by_keypad) {
         if ((pin = pqe__secmem_alloc(PQE_PASSPHRASE_MAX)) == NULL)
             return pqe__fail_nomem(err);
-        status = get_pin(self, pin, &len, may_ask, err);
+        status = get_pin(self, pin, &len, refused == NULL, err);
         if (status == PQE_OK && len == 0)
             status = denied(err, CKR_PIN_INVALID, "the PIN is empty"); /* not worth one of the tries */
     }
     if (status == PQE_OK) {
         rv = f->C_Login(session, CKU_USER, (unsigned char *)pin, (CK_ULONG)len);
-        if (rv == CKR_PIN_INCORRECT || rv == CKR_PIN_INVALID || rv == CKR_PIN_LEN_RANGE || rv == CKR_PIN_LOCKED)
+        if (rv == CKR_PIN_INCORRECT || rv == CKR_PIN_INVALID || rv == CKR_PIN_LEN_RANGE || rv == CKR_PIN_LOCKED) {
             status = wrong_pin(self, token->slot, rv, err);
-        else if (rv == CKR_PIN_EXPIRED)
+            if (refused != NULL)
+                *refused = true;
+        } else if (rv == CKR_PIN_EXPIRED) {
             status = denied(err, rv, "the token's PIN has expired; set a new one with the token's own tool");
-        else if (rv != CKR_OK && rv != CKR_USER_ALREADY_LOGGED_IN)
+        } else if (rv != CKR_OK && rv != CKR_USER_ALREADY_LOGGED_IN) {
             status = pqe__p11_fail(err, rv, "log in to the token");
+        }
     }
     pqe__secmem_free(pin);
     return status;
@@ -225,7 +230,7 @@ is_logged_in(const CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session)
 }
 
 pqe_status
-pqe__p11_session_open(const pqe__p11_self *self, const pqe__p11_token *token, bool may_ask, CK_SESSION_HANDLE *session,
+pqe__p11_session_open(const pqe__p11_self *self, const pqe__p11_token *token, bool *refused, CK_SESSION_HANDLE *session,
                       pqe_error *err)
 {
     const CK_FUNCTION_LIST *f = self->module->f;
@@ -233,11 +238,15 @@ pqe__p11_session_open(const pqe__p11_self *self, const pqe__p11_token *token, bo
     pqe_status status = PQE_OK;
     CK_RV rv = f->C_OpenSession(token->slot, CKF_SERIAL_SESSION | mode, NULL, NULL, session);
 
-    if (rv != CKR_OK)
+    if (rv != CKR_OK) {
+        *session = CK_INVALID_HANDLE;
         return pqe__p11_fail(err, rv, "open a session with the token");
+    }
     if ((token->flags & CKF_LOGIN_REQUIRED) != 0 && !is_logged_in(f, *session))
-        status = log_in(self, *session, token, may_ask, err);
-    if (status != PQE_OK)
+        status = log_in(self, *session, token, refused, err);
+    if (status != PQE_OK) {
         f->C_CloseSession(*session);
+        *session = CK_INVALID_HANDLE; /* the number may be another's session next */
+    }
     return status;
 }

@@ -31,9 +31,10 @@ typedef struct pqe__p11_self {
 pqe_status pqe__p11_tokens(const pqe__p11_self *self, const pqe__p11_identity *wanted, pqe__p11_token *out,
                            size_t *count, uint32_t *common, pqe_error *err);
 
-/** Opens a session and logs in where the token wants that and this process is not logged in yet. `may_ask` false: only
- *  with a PIN from a file. */
-pqe_status pqe__p11_session_open(const pqe__p11_self *self, const pqe__p11_token *token, bool may_ask,
+/** Opens a session and logs in where the token wants that and this process is not logged in yet; on failure the session
+ *  is CK_INVALID_HANDLE. `refused` NULL: at unlock, a person may be asked. Otherwise only with a PIN from a file, and not
+ *  where *refused, which becomes true when the token refuses the PIN. */
+pqe_status pqe__p11_session_open(const pqe__p11_self *self, const pqe__p11_token *token, bool *refused,
                                  CK_SESSION_HANDLE *session, pqe_error *err);
 
 /** The PIN from a file that only its owner (or root) can read, without one newline at its end, into locked memory.

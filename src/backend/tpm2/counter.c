@@ -185,7 +185,9 @@ choose_place(pqe__tpm2_device *d, const uint8_t mark[PQE__SHA256_SIZE], uint32_t
             return PQE_OK;
     }
     *nv_index = 0;
-    return pqe__fail(err, PQE_E_BACKEND, PQE_ORIGIN_DEVICE, 0, "the TPM has no free place for the vault's counter");
+    return pqe__fail(err, PQE_E_BACKEND, PQE_ORIGIN_DEVICE, 0,
+                     "the TPM has no free place for the vault's counter: moves without --discard-old leave counters "
+                     "behind; free one with tpm2_nvundefine, or give the option no-counter");
 }
 
 static pqe_status

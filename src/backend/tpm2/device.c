@@ -6,9 +6,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ATTEMPTS 60         /* 10 s in all */
-#define PATIENT_ATTEMPTS 14 /* 2 s before it is taken that nobody will make room */
-#define FIRST_PAUSE_MS 20L  /* doubled each time, up to the longest */
+#define ATTEMPTS 60         /* pauses of 9 to 18 s in all: 10 to 20 s with the attempts themselves */
+#define PATIENT_ATTEMPTS 14 /* 2 to 4 s before it is taken that nobody will make room */
+#define FIRST_PAUSE_MS 20L  /* doubled each time, up to the longest; up to as much is added */
 #define LONGEST_PAUSE_MS 160L
 
 TPM2_RC
@@ -50,10 +50,17 @@ pqe__tpm2_capability(pqe__tpm2_device *d, TPM2_CAP capability, UINT32 property, 
                      TPMS_CAPABILITY_DATA **out)
 {
     TPMI_YES_NO more;
+    TSS2_RC rc;
 
     *out = NULL;
-    return d->t->Esys_GetCapability(d->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, capability, property, count,
-                                    &more, out);
+    rc = d->t->Esys_GetCapability(d->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, capability, property, count, &more,
+                                  out);
+    if (rc == TSS2_RC_SUCCESS && (*out)->capability != capability) { /* it is a union: read as what it is not */
+        d->t->Esys_Free(*out);
+        *out = NULL;
+        rc = TSS2_ESYS_RC_MALFORMED_RESPONSE;
+    }
+    return rc;
 }
 
 void

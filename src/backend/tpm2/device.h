@@ -25,7 +25,8 @@ typedef struct pqe__tpm2_device {
 /** An operation. It may be run again from its start after a failure that passes. */
 typedef pqe_status (*pqe__tpm2_fn)(pqe__tpm2_device *d, void *arg, pqe_error *err);
 
-/** Connects, runs it, flushes everything it loaded, disconnects. Where the TPM is busy or full, again after a pause. */
+/** Connects, runs it, flushes everything it loaded, disconnects. Where the TPM is busy or full, again after
+ *  a pause, for 10 to 20 seconds. */
 pqe_status pqe__tpm2_visit(const pqe__tpm2_config *config, pqe__tpm2_fn fn, void *arg, pqe_error *err);
 
 /** Has `handle` flushed at the end of the visit. */

@@ -31,6 +31,12 @@ attestation_key(pqe__tpm2_device *d, ESYS_TR *ak, TPM2B_PUBLIC **public_area, pq
     TSS2_RC rc = d->t->Esys_CreatePrimary(d->esys, ESYS_TR_RH_ENDORSEMENT, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE,
                                           &no_auth, &template, &no_data, &no_pcrs, ak, public_area, NULL, NULL, NULL);
 
+    if (pqe__tpm2_rc(rc) == TPM2_RC_BAD_AUTH || pqe__tpm2_rc(rc) == TPM2_RC_AUTH_FAIL) {
+        d->last = rc;
+        return pqe__fail(err, PQE_E_DENIED, PQE_ORIGIN_DEVICE, (int64_t)rc,
+                         "the TPM's endorsement hierarchy has a password, which this backend cannot give; "
+                         "--no-evidence attests without it");
+    }
     if (rc != TSS2_RC_SUCCESS)
         return pqe__tpm2_fail(d, rc, "make its attestation key", err);
     pqe__tpm2_keep(d, *ak);

@@ -2,6 +2,7 @@
 /* Storage key, sessions, sealed key. TPM 2.0 Library, part 3, is cited by command. */
 #include "backend/tpm2/object.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "util/secmem.h"
@@ -98,12 +99,23 @@ pqe__tpm2_parent(pqe__tpm2_device *d, uint16_t bits, uint8_t name[PQE__TPM2_NAME
     return name_of(d, *parent, name, err);
 }
 
+/* Not about the handle or the session. */
+static bool
+is_about_parameter(TSS2_RC rc)
+{
+    return (pqe__tpm2_rc(rc) & TPM2_RC_FMT1) != 0 && (rc & TPM2_RC_P) != 0;
+}
+
 pqe_status
 pqe__tpm2_known_parent(pqe__tpm2_device *d, const pqe__tpm2_state *state, ESYS_TR *parent, pqe_error *err)
 {
     uint8_t name[PQE__TPM2_NAME_SIZE];
     pqe_status status = pqe__tpm2_parent(d, state->parent_bits, name, parent, err);
 
+    if (status == PQE_E_BACKEND && is_about_parameter(d->last)) /* it has no AES of that size, for example */
+        return pqe__fail(err, PQE_E_DENIED, PQE_ORIGIN_DEVICE, (int64_t)d->last,
+                         "this vault belongs to another TPM: this one cannot make its storage key; only a recovery key "
+                         "opens it");
     if (status == PQE_OK && memcmp(name, state->parent_name, sizeof name) != 0)
         status = pqe__fail(err, PQE_E_DENIED, PQE_ORIGIN_DEVICE, 0,
                            "this vault belongs to another TPM, or the TPM was cleared; only a recovery key opens it");
@@ -260,7 +272,8 @@ static unsigned
 lockout_seconds(pqe__tpm2_device *d, unsigned *left)
 {
     TPMS_CAPABILITY_DATA *found;
-    unsigned failed = 0, most = 0, interval = 0;
+    uint32_t failed = 0, most = 0, interval = 0;
+    uint64_t wait;
 
     *left = 0;
     if (pqe__tpm2_capability(d, TPM2_CAP_TPM_PROPERTIES, TPM2_PT_LOCKOUT_COUNTER, 3, &found) != TSS2_RC_SUCCESS)
@@ -276,7 +289,8 @@ lockout_seconds(pqe__tpm2_device *d, unsigned *left)
     }
     d->t->Esys_Free(found);
     *left = most > failed ? most - failed : 0;
-    return failed >= most && interval <= UINT32_MAX / (failed - most + 1) ? interval * (failed - most + 1) : 0;
+    wait = failed >= most ? (uint64_t)interval * ((uint64_t)(failed - most) + 1) : 0;
+    return wait <= UINT_MAX ? (unsigned)wait : 0;
 }
 
 pqe_status

@@ -288,7 +288,6 @@ tpm2_key_source(const uint8_t *state, size_t state_len)
 
 typedef struct change {
     const tpm2_key *key;
-    const pqe__tpm2_state *old;
     tpm2_key *fresh;
 } change;
 
@@ -297,25 +296,31 @@ change_visit(pqe__tpm2_device *d, void *arg, pqe_error *err)
 {
     const change *c = arg;
 
-    return pqe__tpm2_change_auth(d, c->old, c->key->auth, c->fresh->auth, &c->fresh->state, err);
+    return pqe__tpm2_change_auth(d, &c->key->state, c->key->auth, c->fresh->auth, &c->fresh->state, err);
 }
 
+/* The vault may have been given another PIN since this key was attached, also by this same key. Authorization value and
+ * sealed key must be of one time, so both are the attached key's: the TPM still knows them. */
 static pqe_status
 tpm2_change_passphrase(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], void *key, const uint8_t *state,
                        size_t state_len, pqe_blob *new_state, pqe_error *err)
 {
     const tpm2_self *s = self;
-    pqe__tpm2_state old;
-    change c = {.key = key, .old = &old};
-    pqe_status status = pqe__tpm2_state_read(state, state_len, &old, err);
+    const tpm2_key *k = key;
+    pqe__tpm2_state present;
+    change c = {.key = k};
+    pqe_status status = pqe__tpm2_state_read(state, state_len, &present, err);
 
-    if (status == PQE_OK && (old.flags & PQE__TPM2_PIN) == 0)
+    if (status == PQE_OK && (k->state.flags & PQE__TPM2_PIN) == 0)
         status = pqe__fail(err, PQE_E_UNAVAILABLE, PQE_ORIGIN_BACKEND, 0, "this vault has no PIN");
+    if (status == PQE_OK && memcmp(present.unique, k->state.unique, sizeof present.unique) != 0)
+        status =
+            pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_BACKEND, 0, "what the vault stores is of another sealed key");
     if (status == PQE_OK)
         status = new_key(vault_id, &c.fresh, err);
     if (status != PQE_OK)
         return status;
-    c.fresh->state = old;
+    c.fresh->state = k->state;
     status = pqe__random(c.fresh->state.salt, sizeof c.fresh->state.salt, err);
     if (status == PQE_OK)
         status = make_auth(s, PQE_PASSPHRASE_NEW, vault_id, &c.fresh->state, c.fresh->auth, err);
