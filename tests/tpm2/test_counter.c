@@ -508,12 +508,33 @@ keeps_its_attestation_key(void **state)
     close_vault(&w);
 }
 
+/* A TPM that cannot be reached is no TPM without a counter. */
+static void
+out_of_reach(void **state)
+{
+    uint8_t note[PQE_COUNTER_NOTE_MAX] = {0};
+    pqe_blob blob = {.data = note, .capacity = sizeof note};
+    uint64_t value;
+    vault v;
+
+    (void)state;
+    make_vault(&v, 1, tpm.tcti);
+    swtpm_stop(&tpm, false);
+    assert_int_equal(pqe__backend_counter_read(v.backend, v.key, &value, &blob, &v.err), PQE_E_BACKEND);
+    assert_int_equal(pqe__backend_counter_advance(v.backend, v.key, 2, note, sizeof note, &v.err), PQE_E_BACKEND);
+    assert_int_equal(pqe__backend_counter_make(v.backend, v.key, &v.err), PQE_E_BACKEND);
+    swtpm_start(&tpm);
+    assert_int_equal(pqe__backend_counter_read(v.backend, v.key, &value, &blob, &v.err), PQE_OK);
+    close_vault(&v);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(counts, fresh),
         cmocka_unit_test_setup(survives_restarts, fresh),
+        cmocka_unit_test_setup(out_of_reach, fresh),
         cmocka_unit_test_setup(keeps_vaults_apart, fresh),
         cmocka_unit_test_setup(notices_that_it_is_gone, fresh),
         cmocka_unit_test_setup(notices_that_the_note_is_gone, fresh),
