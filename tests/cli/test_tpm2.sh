@@ -155,6 +155,40 @@ start mine
 ok get secret -o copy
 same content copy
 
+# Before an update the vault moves to a key without PCRs, after it to one bound to the new values. From TPM to TPM.
+ok rotate --backend "tpm2:$tcti" --discard-old
+says "older copies of the vault still open with it"
+tool mine tpm2_pcrextend 7:sha256=0000000000000000000000000000000000000000000000000000000000000001
+ok get secret -o copy
+same content copy
+ok rotate --backend "tpm2:$tcti;pcrs=sha256:0,7" --discard-old
+ok get secret -o copy
+same content copy
+tool mine tpm2_pcrextend 7:sha256=0000000000000000000000000000000000000000000000000000000000000002
+want 4 get secret
+complains "recovery use"
+! grep -q -- --key-file "$err" || fail "advises a key file"
+stop mine
+start mine
+want 4 get secret # bound to the values after the update
+tool mine tpm2_pcrextend 7:sha256=0000000000000000000000000000000000000000000000000000000000000001
+ok get secret -o copy
+same content copy
+ok recovery create --file recovery.pem
+
 tool mine tpm2_clear -c p
 want 4 get secret
 complains "another TPM, or the TPM was cleared"
+ok recovery use --file recovery.pem --backend "tpm2:$tcti"
+ok get secret -o copy
+same content copy
+ok verify
+
+# The note cannot be written: the vault is there all the same, which is said first.
+chmod a-w "$XDG_CONFIG_HOME/pqc-enclave"
+if ! is_root; then
+    want 4 init --backend "tpm2:$tcti" --vault unnoted
+    says "created vault"
+    complains "cannot note the backend"
+fi
+chmod u+w "$XDG_CONFIG_HOME/pqc-enclave"
