@@ -130,8 +130,7 @@ run(cli *c)
 static const cli_option options[] = {
     {"file", 0, CLI_VALUE_FILE, "F", "read the recovery key from a file", NULL},
     {"words-file", 0, CLI_VALUE_FILE, "F|-", "read its words from a file or standard input", NULL},
-    {"backend", 0, CLI_VALUE_WORDS, "NAME", "what holds the vault's key from now on (file)",
-     CLI_BACKEND_WORDS},
+    {"backend", 0, CLI_VALUE_WORDS, "NAME", "what holds the vault's key from now on (file)", CLI_BACKEND_WORDS},
     {"passphrase", 0, CLI_VALUE_NONE, NULL, "open the vault by a passphrase from now on", NULL},
     {NULL, 0, CLI_VALUE_NONE, NULL, NULL, NULL},
 };

@@ -129,7 +129,7 @@ static const cli_option options[] = {
     {"new-key-file", 0, CLI_VALUE_FILE, "F", "where the new backend is to make its key file", NULL},
     {"passphrase", 0, CLI_VALUE_NONE, NULL, "the new backend opens by a passphrase", NULL},
     {"new-passphrase-file", 0, CLI_VALUE_FILE, "F", "read that passphrase from a file or descriptor", NULL},
-    {"discard-old", 0, CLI_VALUE_NONE, NULL, "destroy the old backend's key once the vault has moved", NULL},
+    {"discard-old", 0, CLI_VALUE_NONE, NULL, "have the old backend remove its key once the vault has moved", NULL},
     {NULL, 0, CLI_VALUE_NONE, NULL, NULL, NULL},
 };
 

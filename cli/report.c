@@ -45,8 +45,8 @@ static const struct {
 };
 
 /* What a device refuses (other PCRs, a wrong PIN, a token that is not there) no key file puts right. */
-static const char device_refuses[] = "set that right and try again; where it cannot be, `" CLI_NAME
-                                     " recovery use` opens a vault by a recovery key";
+static const char device_refuses[] =
+    "set that right and try again; where it cannot be, `" CLI_NAME " recovery use` opens a vault by a recovery key";
 
 static const char *
 default_advice(pqe_status status)
