@@ -70,6 +70,7 @@ check_unlock(doctor *d)
         .size = sizeof backend_opts, .passphrase = cli_passphrase_read, .user = &c->passphrase};
     pqe_vault_opts opts = {.size = sizeof opts, .dir = c->vault_dir, .read_only = true};
     pqe_error error = {0};
+    const char *advice = NULL;
     char *config;
 
     if (strcmp(c->facts.key_source, "passphrase") == 0 && c->passphrase.file == NULL) {
@@ -93,8 +94,13 @@ check_unlock(doctor *d)
         }
     }
     free(config);
-    doctor_say(d, DOCTOR_FAIL, "unlock", "check the key file or passphrase; `" CLI_NAME " verify` tells more", "%s: %s",
-               pqe_status_name(error.status), error.message);
+    if (c->passphrase.error.status != PQE_OK) { /* says more than what the library made of it */
+        error = c->passphrase.error;
+        advice = c->passphrase.advice;
+    } else if (error.status != PQE_E_BACKEND && error.status != PQE_E_CRYPTO) { /* their advice is this command */
+        advice = cli_advice(&error);
+    }
+    doctor_say(d, DOCTOR_FAIL, "unlock", advice, "%s: %s", pqe_status_name(error.status), error.message);
 }
 
 /* After check_unlock(): whether a device counts is known for certain once the vault is open. */
@@ -139,7 +145,10 @@ check_recovery(doctor *d)
     if (pqe_recovery_list(d->c->vault, count_key, &count, &error) != PQE_OK)
         doctor_say(d, DOCTOR_FAIL, "recovery", NULL, "%s: %s", pqe_status_name(error.status), error.message);
     else if (count == 0)
-        doctor_say(d, DOCTOR_WARN, "recovery", "`" CLI_NAME " recovery create` makes one",
+        doctor_say(d, DOCTOR_WARN, "recovery",
+                   d->c->facts.native_kem ? "`" CLI_NAME
+                                            " rotate --backend '...;tier=kek'` first: a native vault can have none"
+                                          : "`" CLI_NAME " recovery create` makes one",
                    "there is no recovery key: with its %s lost, the vault is lost", d->c->facts.key_source);
     else
         doctor_say(d, DOCTOR_OK, "recovery", NULL, "%zu recovery key%s", count, count == 1 ? "" : "s");

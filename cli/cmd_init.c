@@ -94,6 +94,9 @@ print_result(cli *c)
         } else if (strcmp(c->facts.key_source, "token") == 0) {
             puts("The vault opens with this token alone: without it nothing in the vault can be read.");
         }
+        puts(c->facts.native_kem ? "Its keys never leave the backend, so that it can have no recovery key."
+                                 : "`" CLI_NAME
+                                   " recovery create` makes a recovery key, which opens it should that be lost.");
     }
     free(key_file);
     return code;
@@ -106,7 +109,7 @@ run(cli *c)
     bool by_passphrase = cli_option_value(c, "passphrase") != NULL || c->passphrase.file != NULL, is_default;
     pqe_error error = {0};
     char *config;
-    int code;
+    int code, noted = 0;
 
     if (backend == NULL)
         backend = "file";
@@ -128,15 +131,18 @@ run(cli *c)
     code = cli_create(c, config);
     if (code == 0 && pqe_vault_get_info(c->vault, &c->facts, &error) != PQE_OK)
         code = cli_report(c, "cannot read vault", c->vault_dir, &error);
-    if (code == 0 && strcmp(c->facts.backend, "file") != 0 && strchr(config, ':') != NULL)
-        code = cli_backend_note_write(c, c->facts.vault_id, config);
+    if (code == 0) {
+        code = print_result(c); /* first: the vault is there, also when the note cannot be written */
+        if (strcmp(c->facts.backend, "file") != 0 && strchr(config, ':') != NULL)
+            noted = cli_backend_note_write(c, c->facts.vault_id, config);
+    }
     free(config);
-    return code != 0 ? code : print_result(c);
+    return code != 0 ? code : noted;
 }
 
 static const cli_option options[] = {
     {"passphrase", 0, CLI_VALUE_NONE, NULL, "open the vault by a passphrase instead of a key file", NULL},
-    {"backend", 0, CLI_VALUE_WORDS, "NAME", "what holds the device key (file)", "file tpm2 pkcs11:"},
+    {"backend", 0, CLI_VALUE_WORDS, "NAME", "what holds the device key (file)", CLI_BACKEND_WORDS},
     {"suite", 0, CLI_VALUE_WORDS, "SUITE", "how keys are encapsulated (ml-kem-768)", "ml-kem-768"},
     {NULL, 0, CLI_VALUE_NONE, NULL, NULL, NULL},
 };

@@ -45,6 +45,36 @@ hand_out(cli *c, const pqe_recovery_key *key)
     return cli_option_value(c, "words") != NULL ? cli_recovery_print(c, key) : cli_recovery_show(c, key);
 }
 
+typedef struct search {
+    const char *id;
+    bool found;
+} search;
+
+static bool
+compare_id(void *user, const pqe_recovery_info *info)
+{
+    search *s = user;
+
+    s->found = s->found || strcmp(info->id, s->id) == 0;
+    return true;
+}
+
+/* A failure can come after the commit: a sync, a device that did not count. The key goes only if the vault surely lacks
+ * it. */
+static int
+report_failure(cli *c, const pqe_recovery_key *key, const pqe_error *error)
+{
+    const char *file = cli_option_value(c, "file");
+    search s = {.id = pqe_recovery_key_id(key)};
+
+    if (pqe_recovery_list(c->vault, compare_id, &s, NULL) != PQE_OK || s.found)
+        return cli_report_with(c, "cannot add a recovery key to", c->vault_dir, error,
+                               "keep the new recovery key, the vault may have it; `" CLI_NAME " recovery list` tells");
+    if (file != NULL)
+        unlink(file);
+    return cli_report(c, "cannot add a recovery key to", c->vault_dir, error);
+}
+
 static int
 create(cli *c)
 {
@@ -62,11 +92,8 @@ create(cli *c)
     if (pqe_recovery_key_generate(&key, &error) != PQE_OK)
         return cli_report(c, "cannot make a recovery key", NULL, &error);
     code = hand_out(c, key);
-    if (code == 0 && pqe_recovery_create(c->vault, key, name, &error) != PQE_OK) {
-        code = cli_report(c, "cannot add a recovery key to", c->vault_dir, &error);
-        if (file != NULL)
-            unlink(file);
-    }
+    if (code == 0 && pqe_recovery_create(c->vault, key, name, &error) != PQE_OK)
+        code = report_failure(c, key, &error);
     if (code == 0 && c->json)
         code = cli_json_print(c, json_pack("{s:s, s:o, s:o}", "id", pqe_recovery_key_id(key), "name",
                                            cli_json_text(name != NULL ? name : ""), "file", cli_json_text(file)));

@@ -26,7 +26,7 @@ report_failure(cli *c, const pqe_error *error)
 {
     const char *what = "cannot recover vault";
 
-    if (error->status == PQE_E_EXISTS)
+    if (error->status == PQE_E_EXISTS && error->origin == PQE_ORIGIN_IO) /* a key file */
         return cli_fail(c, error->status, what, c->vault_dir, error->message,
                         "give another place for the new key by --key-file F");
     if (error->status == PQE_E_DENIED && error->origin == PQE_ORIGIN_API)
@@ -88,15 +88,15 @@ recover(cli *c, const pqe_recovery_key *key, json_t *lost)
                                         .user = lost,
                                         .caller = cli_option_value(c, "caller")};
     pqe_error error = {0};
-    int code;
+    int code, noted;
 
     if (pqe_recovery_use(&opts, &c->vault, &error) != PQE_OK)
         return report_failure(c, &error);
     if (pqe_vault_get_info(c->vault, &c->facts, &error) != PQE_OK)
         return cli_report(c, "cannot read vault", c->vault_dir, &error);
-    if ((code = cli_note_new_backend(c, cli_option_value(c, "backend"))) != 0)
-        return code;
-    return print_result(c, lost);
+    code = print_result(c, lost);
+    noted = cli_note_new_backend(c, cli_option_value(c, "backend"));
+    return code != 0 ? code : noted;
 }
 
 static int
@@ -130,7 +130,7 @@ run(cli *c)
 static const cli_option options[] = {
     {"file", 0, CLI_VALUE_FILE, "F", "read the recovery key from a file", NULL},
     {"words-file", 0, CLI_VALUE_FILE, "F|-", "read its words from a file or standard input", NULL},
-    {"backend", 0, CLI_VALUE_WORDS, "NAME", "what holds the vault's key from now on (file)", "file"},
+    {"backend", 0, CLI_VALUE_WORDS, "NAME", "what holds the vault's key from now on (file)", CLI_BACKEND_WORDS},
     {"passphrase", 0, CLI_VALUE_NONE, NULL, "open the vault by a passphrase from now on", NULL},
     {NULL, 0, CLI_VALUE_NONE, NULL, NULL, NULL},
 };

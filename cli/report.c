@@ -23,7 +23,7 @@ static const struct {
     {PQE_E_NO_SPACE, CLI_EXIT_FAILED, "free some space and try again"},
     {PQE_E_READ_ONLY, CLI_EXIT_FAILED, "do it where the vault can be written"},
     {PQE_E_NOT_FOUND, CLI_EXIT_NOT_FOUND, "`" CLI_NAME " list` shows what the vault holds"},
-    {PQE_E_EXISTS, CLI_EXIT_FAILED, "use it, or choose another place with --vault DIR or --key-file F"},
+    {PQE_E_EXISTS, CLI_EXIT_FAILED, "use it, or choose another place with --vault DIR"},
     {PQE_E_LOCKED, CLI_EXIT_DENIED, "run the command again"},
     {PQE_E_DENIED, CLI_EXIT_DENIED, "give the right passphrase or --key-file F"},
     {PQE_E_DECRYPTION, CLI_EXIT_TAMPERED, "run `" CLI_NAME " verify` and restore what is damaged from a backup"},
@@ -44,6 +44,10 @@ static const struct {
      "restore the newest copy, or, if this one is right, `" CLI_NAME " recovery accept-rollback`"},
 };
 
+/* What a device refuses (other PCRs, a wrong PIN, a token that is not there) no key file puts right. */
+static const char device_refuses[] =
+    "set that right and try again; where it cannot be, `" CLI_NAME " recovery use` opens a vault by a recovery key";
+
 static const char *
 default_advice(pqe_status status)
 {
@@ -51,6 +55,16 @@ default_advice(pqe_status status)
         if (failures[i].status == status)
             return failures[i].advice;
     return NULL;
+}
+
+const char *
+cli_advice(const pqe_error *error)
+{
+    if (error->status == PQE_E_DENIED && error->origin == PQE_ORIGIN_DEVICE)
+        return device_refuses;
+    if (error->status == PQE_E_EXISTS && error->origin == PQE_ORIGIN_IO) /* a key file */
+        return "choose another place with --key-file F";
+    return default_advice(error->status);
 }
 
 int
@@ -108,7 +122,13 @@ cli_report(cli *c, const char *what, const char *object, const pqe_error *error)
     if (p->error.status != PQE_OK)
         return report(c, p->object != NULL ? "cannot read passphrase file" : what,
                       p->object != NULL ? p->object : object, &p->error, p->advice);
-    return report(c, what, object, error, default_advice(error->status));
+    return report(c, what, object, error, cli_advice(error));
+}
+
+int
+cli_report_with(cli *c, const char *what, const char *object, const pqe_error *error, const char *advice)
+{
+    return report(c, what, object, error, advice);
 }
 
 int

@@ -12,6 +12,10 @@
 
 /** Reports a failure of the library. `what` and, if not NULL, `object` (a name or path, any bytes) say what failed. */
 int cli_report(cli *c, const char *what, const char *object, const pqe_error *error);
+/** The same with advice of the command's own, or none (NULL). */
+int cli_report_with(cli *c, const char *what, const char *object, const pqe_error *error, const char *advice);
+/** What to do about a failure of the library, or NULL. */
+const char *cli_advice(const pqe_error *error);
 /** Reports a failure found by the command itself. `advice` may be NULL. */
 int cli_fail(cli *c, pqe_status status, const char *what, const char *object, const char *why, const char *advice);
 /** The same for a failed system call. */

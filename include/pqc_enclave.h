@@ -570,8 +570,8 @@ typedef struct pqe_rotate_opts {
         *backend; /**< move the vault to this backend, which may be the present one opened with other settings, or
                              the same handle; not owned; NULL: the vault stays where it is */
     bool
-        discard_old; /**< with `backend`: have the old backend destroy its key (a key file is removed) once the vault has
-                         moved. Backups of the vault from before cannot be opened then, unless by a recovery key */
+        discard_old; /**< with `backend`: have the old backend remove its key, as far as it can, once the vault has moved:
+                         a key file, a token's key. Copies of the vault from before open with an old passphrase or TPM */
 } pqe_rotate_opts;
 
 /**

@@ -53,6 +53,12 @@ offers model-weights
 offers_not lora-adapter
 complete_bash put a b --kind ''
 offers safety-model
+for command in init rotate 'recovery use'; do
+    # shellcheck disable=SC2086 # two words
+    complete_bash $command --backend ''
+    offers tpm2
+    offers file
+done
 complete_bash put --version ''
 offers_not file.bin
 complete_bash --vault "$vault" list --kind c

@@ -92,6 +92,13 @@ setsid -w "$PQC_ENCLAVE" recovery create >"$out" 2>"$err" </dev/null || status=$
 [ "$status" = 4 ] || fail "status $status without a terminal"
 complains "give --file F, or --words -"
 
+# ---- one too many: the file of a key that the vault does not have goes ----
+while [ "$("$PQC_ENCLAVE" recovery list | wc -l)" -lt 8 ]; do ok recovery create --words - --name full; done
+run recovery create --file ninth.pem
+[ "$status" != 0 ] || fail "nine recovery keys"
+absent ninth.pem
+for id in $("$PQC_ENCLAVE" recovery list | awk '$NF == "full" { print $1 }'); do ok recovery remove "$id"; done
+
 # ---- the key file is lost ----
 rm "$(key_file)"
 want 4 get cred
@@ -163,7 +170,8 @@ ok verify --passphrase-file pass
 want 2 rotate --passphrase-file pass --discard-old
 want 6 rotate --passphrase-file pass --backend nonsense
 want 2 rotate --passphrase-file pass --new-key-file "$vault/k"
-ok rotate --passphrase-file pass --backend file
+ok rotate --passphrase-file pass --backend file --discard-old
+says "older copies of the vault still open with it"
 
 # ---- removed ----
 id=$("$PQC_ENCLAVE" recovery list --json | "$python" -c 'import json, sys

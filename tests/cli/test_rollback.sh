@@ -81,6 +81,8 @@ want 5 list --json
 json "$err" 'j["error"]["name"] == "PQE_E_ROLLBACK" and j["error"]["exit"] == 5'
 want 1 doctor
 says "PQE_E_ROLLBACK"
+says "recovery accept-rollback"
+says_not "verify"
 want 2 recovery accept-rollback
 ok recovery accept-rollback --yes --json
 json "$out" "j['accepted'] and j['expected'] == $generation and j['found'] == $generation - 2"

@@ -155,6 +155,56 @@ start mine
 ok get secret -o copy
 same content copy
 
+# Before an update the vault moves to a key without PCRs, after it to one bound to the new values. From TPM to TPM.
+ok rotate --backend "tpm2:$tcti" --discard-old
+says "older copies of the vault still open with it"
+tool mine tpm2_pcrextend 7:sha256=0000000000000000000000000000000000000000000000000000000000000001
+ok get secret -o copy
+same content copy
+ok rotate --backend "tpm2:$tcti;pcrs=sha256:0,7" --discard-old
+ok get secret -o copy
+same content copy
+tool mine tpm2_pcrextend 7:sha256=0000000000000000000000000000000000000000000000000000000000000002
+want 4 get secret
+complains "recovery use"
+! grep -q -- --key-file "$err" || fail "advises a key file"
+stop mine
+start mine
+want 4 get secret # bound to the values after the update
+tool mine tpm2_pcrextend 7:sha256=0000000000000000000000000000000000000000000000000000000000000001
+ok get secret -o copy
+same content copy
+ok recovery create --file recovery.pem
+
+# Added, but the TPM could not count it any more: the vault has the key, so its file stays.
+if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
+    strace -f -o calls -e trace=connect "$PQC_ENCLAVE" recovery create --file counted.pem >"$out" 2>"$err" || fail "counted"
+    status=0
+    strace -f -o /dev/null -e trace=connect -e "inject=connect:error=ECONNREFUSED:when=$(($(grep -c connect calls) - 2))+" \
+        "$PQC_ENCLAVE" recovery create --file uncounted.pem --name uncounted >"$out" 2>"$err" || status=$?
+    [ "$status" = 6 ] || fail "status $status, not 6"
+    complains "keep the new recovery key"
+    [ -s uncounted.pem ] || fail "the file of a key that the vault has is gone"
+    ok recovery list
+    says uncounted
+fi
+
 tool mine tpm2_clear -c p
 want 4 get secret
 complains "another TPM, or the TPM was cleared"
+ok recovery use --file recovery.pem --backend "tpm2:$tcti"
+ok get secret -o copy
+same content copy
+ok verify
+
+# The note cannot be written: the vault has moved all the same, which is said first.
+unset PQC_ENCLAVE_VAULT
+ok init --vault noted --json
+id=$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["vault_id"])' "$out")
+mkdir "$XDG_CONFIG_HOME/pqc-enclave/$id.backend"
+want 1 rotate --vault noted --backend "tpm2:$tcti"
+says "moved vault"
+complains "cannot note the backend"
+rmdir "$XDG_CONFIG_HOME/pqc-enclave/$id.backend"
+printf 'tpm2:%s\n' "$tcti" >"$XDG_CONFIG_HOME/pqc-enclave/$id.backend"
+ok verify --vault noted

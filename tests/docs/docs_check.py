@@ -38,5 +38,11 @@ for system, groups in lists.items():
             wrong = packages ^ (told[i] if i < len(told) else set())
             problems.append(f"README.md, {system}: scripts/setup has other packages: {' '.join(sorted(wrong))}")
 
+for system, kind in {"Debian 13": "deb", "Fedora": "rpm"}.items():
+    row = re.search(rf"^\| {system}.*$", readme, re.M)
+    missing = set(setup[kind + "-python"].split()) - {name for text in re.findall(r"`([^`]+)`", row[0]) for name in text.split()}
+    if missing - {"python3-cryptography"}:
+        problems.append(f"README.md, {system}: packages of Python are missing: {' '.join(sorted(missing))}")
+
 print("\n".join(problems) or f"{len(named)} names of tests and all links are right")
 sys.exit(bool(problems))

@@ -115,7 +115,7 @@ class RecoveryMethods:
 
         With ``backend``, a new backend object for the same vault, the vault moves there, and so does every
         `EnclaveVault` that shares it; the session goes on. The old key is kept, since backups of the vault need it;
-        ``discard_old`` has the old backend destroy it.
+        ``discard_old`` has the old backend remove it, as far as it can.
         """
         caller = self.caller_bundle_id or None
         if backend is None:
