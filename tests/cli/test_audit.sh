@@ -63,7 +63,7 @@ ok audit
 says 'it was damaged'
 sed 's/^entry: .*/entry: 9/' point >other
 want 1 audit --against other
-sed 's/^vault: ./vault: 0/; s/^vault: 0\(.*\)/vault: f\1/' point >other
+sed 's,^vault: f,vault: 0,; t; s,^vault: .,vault: f,' point >other
 want 2 audit --against other
 want 2 audit --against content
 want 1 audit --against missing
