@@ -162,14 +162,14 @@ pqe_status pqe__sig_verify(const pqe__sig_key *key, const void *message, size_t 
 
 /* ---- P-256, for what TPMs sign: classical, never for a vault's own secrets ---- */
 
-#define PQE__P256_COORDINATE_SIZE 32
+#define PQE__P256_SIZE 32 /* bytes of a coordinate, and of a number below the group's order */
+
 /** The point x || y as SubjectPublicKeyInfo PEM, RFC 5480; NUL-terminated, *len without it. PQE_E_MALFORMED if it is not
  *  on the curve. */
-pqe_status pqe__p256_public_pem(const uint8_t point[2 * PQE__P256_COORDINATE_SIZE], char *buf, size_t capacity,
-                                size_t *len, pqe_error *err);
-/* ---- ECDSA with P-256 and SHA-256, FIPS 186-5: classical, for verifying what chips sign ---- */
+pqe_status pqe__p256_public_pem(const uint8_t point[2 * PQE__P256_SIZE], char *buf, size_t capacity, size_t *len,
+                                pqe_error *err);
 
-#define PQE__P256_SIZE 32 /* bytes of a number below the group's order */
+/* ---- ECDSA with P-256 and SHA-256, FIPS 186-5: classical, for verifying what chips sign ---- */
 
 /** A public key. Usable from several threads at once. */
 typedef struct pqe__ecdsa_key pqe__ecdsa_key;

@@ -7,9 +7,9 @@
 #include "crypto/library.h"
 
 static EVP_PKEY *
-from_point(const pqe__library *l, const uint8_t point[2 * PQE__P256_COORDINATE_SIZE])
+from_point(const pqe__library *l, const uint8_t point[2 * PQE__P256_SIZE])
 {
-    uint8_t octets[1 + 2 * PQE__P256_COORDINATE_SIZE] = {0x04}; /* uncompressed: SEC 1, section 2.3.3 */
+    uint8_t octets[1 + 2 * PQE__P256_SIZE] = {0x04}; /* uncompressed: SEC 1, section 2.3.3 */
     char group[] = "P-256";
     OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, group, 0),
                            OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, octets, sizeof octets),
@@ -17,7 +17,7 @@ from_point(const pqe__library *l, const uint8_t point[2 * PQE__P256_COORDINATE_S
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(l->ctx, "EC", NULL);
     EVP_PKEY *key = NULL;
 
-    memcpy(octets + 1, point, 2 * (size_t)PQE__P256_COORDINATE_SIZE);
+    memcpy(octets + 1, point, 2 * (size_t)PQE__P256_SIZE);
     if (ctx == NULL || EVP_PKEY_fromdata_init(ctx) <= 0 ||
         EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) <= 0)
         key = NULL;
@@ -26,8 +26,7 @@ from_point(const pqe__library *l, const uint8_t point[2 * PQE__P256_COORDINATE_S
 }
 
 pqe_status
-pqe__p256_public_pem(const uint8_t point[2 * PQE__P256_COORDINATE_SIZE], char *buf, size_t capacity, size_t *len,
-                     pqe_error *err)
+pqe__p256_public_pem(const uint8_t point[2 * PQE__P256_SIZE], char *buf, size_t capacity, size_t *len, pqe_error *err)
 {
     const pqe__library *l;
     EVP_PKEY *key;

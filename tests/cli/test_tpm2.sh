@@ -1,39 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # A vault whose key a TPM holds: a software TPM, with a place of its own.
-. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/swtpm.sh"
 
-run backends --json
-if ! command -v swtpm >/dev/null || ! command -v tpm2_getcap >/dev/null || ! grep -q '"tpm2"' "$out"; then
-    echo "skipped: swtpm, tpm2-tools or the tpm2 backend is not there"
-    exit 77
-fi
-
-# start NAME, stop NAME: the TPM of that name.
-pids=()
-start() {
-    mkdir -p "$1"
-    rm -f "$1/sock.ctrl"
-    swtpm socket --tpm2 --tpmstate "dir=$1" --server "type=unixio,path=$1/sock" \
-        --ctrl "type=unixio,path=$1/sock.ctrl" --flags not-need-init,startup-clear >"$1/log" 2>&1 &
-    echo $! >"$1/pid"
-    pids+=($!)
-    for _ in $(seq 100); do
-        [ ! -S "$1/sock.ctrl" ] || return 0
-        sleep 0.05
-    done
-    fail "swtpm does not start"
-}
-stop() {
-    kill "$(cat "$1/pid")"
-    wait "$(cat "$1/pid")" 2>/dev/null
-}
-trap 'kill "${pids[@]}" 2>/dev/null; clean_up' EXIT
-tool() {
-    local tpm=$1
-    shift
-    TPM2TOOLS_TCTI="swtpm:path=$work/$tpm/sock" "$@" >tool.out 2>&1 || fail "$*: $(cat tool.out)"
-}
 start mine
 start other
 tcti="swtpm:path=$work/mine/sock"

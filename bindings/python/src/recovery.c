@@ -46,8 +46,10 @@ key_generate(PyObject *type, PyObject *unused)
     return result(status, key, &err);
 }
 
+typedef pqe_status (*read_fn)(const char *text, size_t len, pqe_recovery_key **out, pqe_error *err);
+
 static PyObject *
-key_from_words(PyObject *type, PyObject *args)
+read_key(PyObject *args, const char *format, read_fn read)
 {
     pqe_recovery_key *key = NULL;
     pqe_error err = {0};
@@ -55,27 +57,24 @@ key_from_words(PyObject *type, PyObject *args)
     Py_ssize_t len;
     pqe_status status;
 
-    (void)type;
-    if (!PyArg_ParseTuple(args, "s#:from_words", &text, &len))
+    if (!PyArg_ParseTuple(args, format, &text, &len))
         return NULL;
-    status = pqe_recovery_key_from_words(text, (size_t)len, &key, &err);
+    status = read(text, (size_t)len, &key, &err);
     return result(status, key, &err);
+}
+
+static PyObject *
+key_from_words(PyObject *type, PyObject *args)
+{
+    (void)type;
+    return read_key(args, "s#:from_words", pqe_recovery_key_from_words);
 }
 
 static PyObject *
 key_from_pem(PyObject *type, PyObject *args)
 {
-    pqe_recovery_key *key = NULL;
-    pqe_error err = {0};
-    const char *text;
-    Py_ssize_t len;
-    pqe_status status;
-
     (void)type;
-    if (!PyArg_ParseTuple(args, "s#:from_pem", &text, &len))
-        return NULL;
-    status = pqe_recovery_key_from_pem(text, (size_t)len, &key, &err);
-    return result(status, key, &err);
+    return read_key(args, "s#:from_pem", pqe_recovery_key_from_pem);
 }
 
 static PyObject *

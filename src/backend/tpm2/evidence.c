@@ -146,10 +146,10 @@ pqe__tpm2_testify(pqe__tpm2_device *d, const uint8_t vault_id[PQE_VAULT_ID_SIZE]
 static bool
 put_coordinate(uint8_t *out, const TPM2B_ECC_PARAMETER *in)
 {
-    if (in->size > PQE__P256_COORDINATE_SIZE)
+    if (in->size > PQE__P256_SIZE)
         return false;
-    memset(out, 0, PQE__P256_COORDINATE_SIZE);
-    memcpy(out + PQE__P256_COORDINATE_SIZE - in->size, in->buffer, in->size);
+    memset(out, 0, PQE__P256_SIZE);
+    memcpy(out + PQE__P256_SIZE - in->size, in->buffer, in->size);
     return true;
 }
 
@@ -157,14 +157,14 @@ pqe_status
 pqe__tpm2_attestation_key(pqe__tpm2_device *d, pqe_blob *pem, pqe_error *err)
 {
     TPM2B_PUBLIC *public_area = NULL;
-    uint8_t point[2 * PQE__P256_COORDINATE_SIZE];
+    uint8_t point[2 * PQE__P256_SIZE];
     ESYS_TR ak;
     pqe_status status = attestation_key(d, &ak, &public_area, err);
 
     if (status != PQE_OK)
         return status;
     if (put_coordinate(point, &public_area->publicArea.unique.ecc.x) &&
-        put_coordinate(point + PQE__P256_COORDINATE_SIZE, &public_area->publicArea.unique.ecc.y))
+        put_coordinate(point + PQE__P256_SIZE, &public_area->publicArea.unique.ecc.y))
         status = pqe__p256_public_pem(point, (char *)pem->data, pem->capacity, &pem->len, err);
     else
         status = pqe__tpm2_fail(d, 0, "give its attestation key", err);
