@@ -13,13 +13,13 @@ fi
 pids=()
 start() {
     mkdir -p "$1"
-    rm -f "$1/sock.ctrl"
+    rm -f "$1/sock" "$1/sock.ctrl"
     swtpm socket --tpm2 --tpmstate "dir=$1" --server "type=unixio,path=$1/sock" \
         --ctrl "type=unixio,path=$1/sock.ctrl" --flags not-need-init,startup-clear >"$1/log" 2>&1 &
     echo $! >"$1/pid"
     pids+=($!)
     for _ in $(seq 100); do
-        [ ! -S "$1/sock.ctrl" ] || return 0
+        if TPM2TOOLS_TCTI="swtpm:path=$work/$1/sock" tpm2_getcap properties-fixed >/dev/null 2>&1; then return 0; fi
         sleep 0.05
     done
     fail "swtpm does not start"

@@ -57,10 +57,10 @@ swtpm socket --tpm2 --tpmstate dir=tpm --ctrl type=unixio,path=tpm/sock.ctrl --s
 swtpm=$!
 trap 'kill "$swtpm" 2>/dev/null; wait "$swtpm" 2>/dev/null; clean_up' EXIT
 for _ in $(seq 100); do
-    [ -S tpm/sock.ctrl ] && break
+    [ -S tpm/sock.ctrl ] && [ -S tpm/sock ] && break
     sleep 0.1
 done
-[ -S tpm/sock.ctrl ] || fail "swtpm does not start: $(cat tpm/log)"
+[ -S tpm/sock.ctrl ] && [ -S tpm/sock ] || fail "swtpm does not start: $(cat tpm/log)"
 export PQC_ENCLAVE_VAULT=$work/counted
 vault=$PQC_ENCLAVE_VAULT
 run init --backend "tpm2:swtpm:path=$work/tpm/sock"

@@ -366,7 +366,7 @@ def software_tpm(scratch):
                             "--flags", "not-need-init,startup-clear"], stdout=subprocess.DEVNULL,
                            stderr=subprocess.DEVNULL)
     for _ in range(200):
-        if (place / "sock.ctrl").exists():
+        if (place / "sock.ctrl").exists() and (place / "sock").exists():
             break
         time.sleep(0.05)
     return tpm, f"tpm2:swtpm:path={place}/sock;pin"

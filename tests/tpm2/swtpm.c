@@ -77,20 +77,23 @@ run_swtpm(const char *dir)
     _exit(127);
 }
 
+/* Ready when both sockets answer: the one for commands comes last. */
 void
 swtpm_start(swtpm *t)
 {
-    char socket_path[108];
+    char commands[108], control[108];
 
-    snprintf(socket_path, sizeof socket_path, "%.90s/sock.ctrl", t->dir);
-    unlink(socket_path);
+    snprintf(commands, sizeof commands, "%.90s/sock", t->dir);
+    snprintf(control, sizeof control, "%.90s/sock.ctrl", t->dir);
+    unlink(commands);
+    unlink(control);
     t->pid = fork();
     if (t->pid < 0)
         die("fork");
     if (t->pid == 0)
         run_swtpm(t->dir);
     for (int i = 0; i < 500; i++) {
-        if (answers(socket_path))
+        if (answers(control) && answers(commands))
             return;
         nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
     }
