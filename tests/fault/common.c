@@ -222,18 +222,23 @@ base_count(int argc, char **argv)
         puts("with a counter");
 }
 
-void
-base_backend(const char *base, const char *key, pqe_backend **out)
+bool
+base_counts(void)
+{
+    return counted;
+}
+
+pqe_status
+base_backend(const char *base, const char *key, pqe_backend **out, pqe_error *err)
 {
     char config[2 * PATH_MAX + 64];
 
     if (counted) {
         snprintf(config, sizeof config, "%s/device-%s|key-file=%s/%s", base, key, base, key);
-        must(pqe_backend_open_ops(counting_wrap(pqe__backend_find("file")), config, NULL, out, err));
-        return;
+        return pqe_backend_open_ops(counting_wrap(pqe__backend_find("file")), config, NULL, out, err);
     }
     snprintf(config, sizeof config, "file:key-file=%s/%s", base, key);
-    must(pqe_backend_open(config, NULL, out, err));
+    return pqe_backend_open(config, NULL, out, err);
 }
 
 static void
@@ -242,7 +247,7 @@ open_base(const char *base, const char *key, bool create, vault_pair *out)
     pqe_vault_opts o = {.size = sizeof o, .dir = path_in(base, "vault"), .create = create};
 
     *out = (vault_pair){NULL, NULL};
-    base_backend(base, key, &out->backend);
+    must(base_backend(base, key, &out->backend, err));
     o.backend = out->backend;
     must(pqe_vault_open(&o, &out->vault, err));
 }
@@ -286,7 +291,7 @@ check_older_refused(const char *base, const char *older, const char *where)
     must(pqe_vault_peek(path_in(older, "vault"), &then, err));
     tree_remove(path_in(base, "vault"));
     tree_copy(path_in(older, "vault"), path_in(base, "vault"));
-    base_backend(base, "key", &p.backend);
+    must(base_backend(base, "key", &p.backend, err));
     o.dir = path_in(base, "vault");
     o.backend = p.backend;
     must(pqe_vault_open(&o, &p.vault, err));
