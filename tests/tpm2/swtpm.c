@@ -92,7 +92,7 @@ swtpm_start(swtpm *t)
         die("fork");
     if (t->pid == 0)
         run_swtpm(t->dir);
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 3000; i++) {
         if (answers(control) && answers(commands))
             return;
         nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
