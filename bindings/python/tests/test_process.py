@@ -61,9 +61,11 @@ def test_fork_while_another_thread_unlocks(run_python, scratch):
     """A child that ends in the ordinary way does not wait for a thread that is not there."""
     code = (
         "import os, sys, threading, time\nfrom pqc_enclave_sdk import *\n"
-        "backend = FileEnclaveBackend(sys.argv[1], passphrase=lambda purpose: time.sleep(1) or 'p')\n"
+        "asked = threading.Event()\n"
+        "def passphrase(purpose):\n    asked.set()\n    time.sleep(1)\n    return 'p'\n"
+        "backend = FileEnclaveBackend(sys.argv[1], passphrase=passphrase)\n"
         "vault = EnclaveVault(backend)\nthread = threading.Thread(target=vault.unlock)\nthread.start()\n"
-        "time.sleep(0.3)\npid = os.fork()\n"
+        "asked.wait()\npid = os.fork()\n"
         "if pid == 0:\n"
         "    with EnclaveVault(InMemoryEnclaveBackend()) as own:\n"
         "        own.put_artifact('a', ArtifactKind.OTHER, b'x')\n    sys.exit(7)\n"
