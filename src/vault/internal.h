@@ -200,7 +200,13 @@ void pqe__session_free(pqe_backend *backend, pqe__session **session);
 /** Notes for the audit log that a session began, or that the running one ends. */
 void pqe__session_note_start(pqe_vault *vault, uint32_t ttl_seconds);
 void pqe__session_note_end(pqe_vault *vault, bool closing);
+void pqe__handle_add(pqe_vault *vault, pqe__handle *handle);
+void pqe__handle_remove(pqe__handle *handle);
 
+/* ---- session_keys.c ---- */
+
+/** Has the backend open its key of the vault: session->backend_key. Outside a transaction. */
+pqe_status pqe__session_attach(pqe_vault *vault, pqe__session *session, pqe_error *err);
 pqe_status pqe__keys_new(pqe__keys **out, pqe_error *err);
 void pqe__keys_free(pqe__keys **keys);
 /** Derives everything below the root secret, which is in keys->secret->root. */
@@ -215,8 +221,6 @@ pqe_status pqe__session_note_state(pqe__session *session, const uint8_t *state, 
  *  pqe__session_load() must run (with key_lock held for writing) before anything is believed. */
 pqe_status pqe__session_read_head(pqe_vault *vault, pqe__session *session, pqe__head *head, bool *reload,
                                   pqe_error *err);
-void pqe__handle_add(pqe_vault *vault, pqe__handle *handle);
-void pqe__handle_remove(pqe__handle *handle);
 
 /* ---- watcher.c ---- */
 

@@ -30,7 +30,7 @@ pqe_status pqe__recovery_key_usable(const pqe_recovery_key *key, pqe_error *err)
 /** A recovery key's id comes from its public key. */
 pqe_status pqe__recovery_id_of(const uint8_t ek[PQE__RECOVERY_EK_SIZE], uint8_t id[PQE__ID_SIZE], pqe_error *err);
 
-/* ---- session.c ---- */
+/* ---- session_keys.c ---- */
 
 /** What the session's backend keeps sealed for the vault, into locked memory. In a transaction. */
 pqe_status pqe__device_secret(pqe_vault *vault, uint8_t secret[PQE__DEVICE_SECRET_SIZE], pqe_error *err);
