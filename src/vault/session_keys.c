@@ -33,6 +33,7 @@ pqe__keys_free(pqe__keys **keys)
     if (k == NULL)
         return;
     pqe__kem_free(&k->vault_key);
+    pqe__kem_free(&k->recipient);
     free(k->native);
     pqe__aead_free(&k->head_aead);
     pqe__aead_free(&k->index_aead);
@@ -185,21 +186,20 @@ pqe__device_secret(pqe_vault *vault, uint8_t out[PQE__DEVICE_SECRET_SIZE], pqe_e
     return status;
 }
 
-/* By the backend or by a recovery key. Where the backend keeps the vault key itself it seals the origin key alone. */
+/* By the backend or by a recovery key. Where the backend keeps the vault key itself it seals the origin key alone, and a
+   recovery key has the recipient's seed instead. */
 static pqe_status
 open_device_key(pqe_vault *vault, pqe__session *session, const pqe_recovery_key *recovery, pqe__keys *keys,
                 pqe_error *err)
 {
     pqe_blob secret = {.data = pqe__secmem_alloc(PQE_SEAL_SECRET_MAX), .capacity = PQE_SEAL_SECRET_MAX};
-    bool native = false;
     size_t seed_len;
-    pqe_status status = PQE_OK;
+    pqe_status status;
 
     if (secret.data == NULL)
         return pqe__fail_nomem(err);
-    if (recovery == NULL)
-        status = pqe__native_load(vault, keys, &native, err);
-    seed_len = native ? 0 : PQE__KEM_SEED_SIZE;
+    status = pqe__native_load(vault, keys, err);
+    seed_len = keys->native != NULL && recovery == NULL ? 0 : PQE__KEM_SEED_SIZE;
     if (status == PQE_OK && recovery == NULL)
         status = unseal_device_key(vault, session, keys, &secret, err);
     else if (status == PQE_OK && (status = pqe__recovery_open(vault, recovery, keys, secret.data, err)) == PQE_OK)
@@ -208,8 +208,10 @@ open_device_key(pqe_vault *vault, pqe__session *session, const pqe_recovery_key 
         status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_BACKEND, 0, "the sealed device key has another length");
     if (status == PQE_OK) {
         memcpy(keys->secret->origin, secret.data + seed_len, sizeof keys->secret->origin);
-        if (!native)
+        if (keys->native == NULL)
             status = pqe__kem_from_seed(secret.data, &keys->vault_key, err);
+        else
+            status = pqe__recipient_load(vault, keys, recovery != NULL ? secret.data : NULL, err);
     }
     pqe__secmem_free(secret.data);
     return status;
@@ -222,6 +224,10 @@ open_root(pqe_vault *vault, void *backend_key, pqe__keys *keys, pqe_error *err)
     size_t sealed_len, info_len;
     pqe_status status;
 
+    if (keys->by_recipient) {
+        status = pqe__recipient_open_root(vault, keys, err);
+        return status == PQE_OK ? pqe__keys_derive(keys, err) : status;
+    }
     status = pqe__store_get_item(vault->store, PQE__ITEM_ROOT_SECRET, sealed, sizeof sealed, &sealed_len, err);
     if (status != PQE_OK)
         return status;
