@@ -107,6 +107,8 @@ check_usable(pqe_vault *vault, const pqe_recovery_key *key, uint8_t vault_id[PQE
         status = check_listed(&txn, key, err);
     if (status == PQE_OK)
         status = pqe__secrets_check(&txn, err);
+    if (status == PQE_OK)
+        status = pqe__audit_load(&txn, err);
     pqe__txn_abort(&txn);
     return status;
 }
