@@ -145,10 +145,7 @@ check_recovery(doctor *d)
     if (pqe_recovery_list(d->c->vault, count_key, &count, &error) != PQE_OK)
         doctor_say(d, DOCTOR_FAIL, "recovery", NULL, "%s: %s", pqe_status_name(error.status), error.message);
     else if (count == 0)
-        doctor_say(d, DOCTOR_WARN, "recovery",
-                   d->c->facts.native_kem ? "`" CLI_NAME
-                                            " rotate --backend '...;tier=kek'` first: a native vault can have none"
-                                          : "`" CLI_NAME " recovery create` makes one",
+        doctor_say(d, DOCTOR_WARN, "recovery", "`" CLI_NAME " recovery create` makes one",
                    "there is no recovery key: with its %s lost, the vault is lost", d->c->facts.key_source);
     else
         doctor_say(d, DOCTOR_OK, "recovery", NULL, "%zu recovery key%s", count, count == 1 ? "" : "s");

@@ -94,9 +94,7 @@ print_result(cli *c)
         } else if (strcmp(c->facts.key_source, "token") == 0) {
             puts("The vault opens with this token alone: without it nothing in the vault can be read.");
         }
-        puts(c->facts.native_kem ? "Its keys never leave the backend, so that it can have no recovery key."
-                                 : "`" CLI_NAME
-                                   " recovery create` makes a recovery key, which opens it should that be lost.");
+        puts("`" CLI_NAME " recovery create` makes a recovery key, which opens it should that be lost.");
     }
     free(key_file);
     return code;

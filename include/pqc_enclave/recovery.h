@@ -4,8 +4,9 @@
  * changed PCRs: whoever has a recovery key opens the vault all the same and puts it on a new backend.
  *
  * A recovery key is 32 random bytes, written down as 24 words or kept as a PEM file, from which an ML-KEM-768 key pair
- * comes. The vault keeps its public part, and the vault's own key sealed to it. Whoever has a recovery key and a copy of
- * the vault's directory reads everything in it: keep it apart from the vault. docs/format.md has every byte.
+ * comes. The vault keeps its public part, and the vault's own key sealed to it; where the backend keeps that to itself
+ * (PQE_CAP_NATIVE_KEM), the key of a second recipient, to which all secrets are sealed too. Whoever has a recovery key and
+ * a copy of the vault's directory reads everything in it: keep it apart from the vault. docs/format.md has every byte.
  *
  * Where the backend has a counter (PQE_CAP_COUNTER of backend.h) every change of the vault advances it, and an older copy
  * of the vault's directory is refused with PQE_E_ROLLBACK by whatever unlocks it. A backup that is restored is such a copy:
@@ -89,8 +90,10 @@ PQE_API pqe_status pqe_recovery_key_from_pem(const char *pem, size_t len, pqe_re
 /**
  * Lets `key` open this vault, which must be unlocked, from now on: seals the vault's key to it, and every identity whose
  * key is not the backend's own. One transaction. `name` is for people, at most PQE_RECOVERY_NAME_MAX bytes; NULL: none.
- * Errors: PQE_E_EXISTS if the vault has this key, PQE_E_LIMIT beyond PQE_RECOVERY_KEYS_MAX keys, PQE_E_LOCKED,
- * PQE_E_UNAVAILABLE where the backend does not let the vault's key out, not even sealed.
+ * Where the backend keeps the vault's key to itself it opens the secret of every session whose artifacts the vault has,
+ * one by one, and these are sealed anew; the session may expire meanwhile, and then nothing has changed.
+ * Errors: PQE_E_EXISTS if the vault has this key, PQE_E_LIMIT beyond PQE_RECOVERY_KEYS_MAX keys, PQE_E_LOCKED, those of
+ * the backend.
  */
 PQE_API pqe_status pqe_recovery_create(pqe_vault *vault, const pqe_recovery_key *key, const char *name, pqe_error *err);
 
@@ -110,8 +113,9 @@ PQE_API pqe_status pqe_recovery_list(pqe_vault *vault, pqe_recovery_fn fn, void 
 
 /**
  * Takes back what pqe_recovery_create() gave. A copy of the vault from before still opens with the key, and with what
- * that copy gives the present vault can be read too, until pqe_rotate() with `rekey` has replaced all secrets.
- * Errors: PQE_E_NOT_FOUND, PQE_E_LOCKED.
+ * that copy gives the present vault can be read too, until pqe_rotate() with `rekey` has replaced all secrets. What was
+ * said of the backend there holds here too, but for the last key.
+ * Errors: PQE_E_NOT_FOUND, PQE_E_LOCKED, those of the backend.
  */
 PQE_API pqe_status pqe_recovery_remove(pqe_vault *vault, const char *id, pqe_error *err);
 
@@ -133,10 +137,10 @@ typedef struct pqe_recovery_use_opts {
 
 /**
  * Opens a vault by a recovery key instead of its backend, and puts it on a new one: everything that an unlock verifies
- * is verified, the new backend makes a key for the vault, new device keys are made and all secrets sealed to them, in
- * one transaction. Bodies are not touched, recovery keys stay. A crash leaves the vault as it was or moved; on failure
- * the new backend's key is taken back. The handle is unlocked for the default time. Sessions of other processes end with
- * PQE_E_LOCKED. Identities whose keys the old backend kept for itself are removed.
+ * is verified and every session's secret opened; then the new backend makes a key for the vault, new device keys are made
+ * and all secrets sealed to them, in one transaction. Bodies are not touched, recovery keys stay. A crash leaves the vault
+ * as it was or moved; on failure the new backend's key is taken back. The handle is unlocked for the default time.
+ * Sessions of other processes end with PQE_E_LOCKED. Identities whose keys the old backend kept for itself are removed.
  * Errors: PQE_E_DENIED if the key is none of this vault's, PQE_E_TAMPERED if what is stored for it was altered,
  * PQE_E_EXISTS if the new backend's place is taken (a key file that is there already), PQE_E_READ_ONLY, PQE_E_BUSY, those of the backend.
  */

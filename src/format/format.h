@@ -196,7 +196,8 @@ typedef enum {
     PQE__SECRET_ROOT = 1,
     PQE__SECRET_SESSION = 2,
     PQE__SECRET_RECOVERY = 3, /* the vault key, sealed to a recovery key */
-    PQE__SECRET_IDENTITY = 4  /* an identity's secret, sealed to a recovery key */
+    PQE__SECRET_IDENTITY = 4, /* an identity's secret, sealed to a recovery key */
+    PQE__SECRET_RECIPIENT = 5 /* the recovery recipient, sealed to a recovery key */
 } pqe__secret_purpose;
 
 #define PQE__LABEL_MAX 96u

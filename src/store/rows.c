@@ -152,12 +152,12 @@ pqe__row_count(pqe__store *store, uint64_t *count, pqe_error *err)
 pqe_status
 pqe__secret_digest(pqe__secret_row *row, pqe_error *err)
 {
-    uint8_t bytes[1 + PQE__ID_SIZE + PQE__SEALED_SECRET_SIZE];
+    uint8_t bytes[1 + PQE__ID_SIZE + 2 * PQE__SEALED_SECRET_SIZE];
     pqe__wcur c = pqe__wcur_init(bytes, sizeof bytes);
 
     pqe__put_u8(&c, DIGEST_SECRET);
     pqe__put_bytes(&c, row->key_id, PQE__ID_SIZE);
-    pqe__put_bytes(&c, row->sealed, PQE__SEALED_SECRET_SIZE);
+    pqe__put_bytes(&c, row->sealed, row->sealed_len);
     return pqe__hash_once(PQE__SHA256, bytes, c.pos, row->digest, err);
 }
 
@@ -170,7 +170,7 @@ pqe__secret_insert(pqe__store *store, pqe__secret_row *row, pqe_error *err)
     if (stmt == NULL)
         return status;
     sqlite3_bind_blob(stmt, 1, row->key_id, PQE__ID_SIZE, SQLITE_STATIC);
-    sqlite3_bind_blob(stmt, 2, row->sealed, PQE__SEALED_SECRET_SIZE, SQLITE_STATIC);
+    sqlite3_bind_blob(stmt, 2, row->sealed, (int)row->sealed_len, SQLITE_STATIC);
     return pqe__db_insert(store, stmt, &row->rowid, err);
 }
 
@@ -182,9 +182,17 @@ pqe__secret_update(pqe__store *store, const pqe__secret_row *row, pqe_error *err
 
     if (stmt == NULL)
         return status;
-    sqlite3_bind_blob(stmt, 1, row->sealed, PQE__SEALED_SECRET_SIZE, SQLITE_STATIC);
+    sqlite3_bind_blob(stmt, 1, row->sealed, (int)row->sealed_len, SQLITE_STATIC);
     sqlite3_bind_int64(stmt, 2, row->rowid);
     return pqe__db_run(store, stmt, "cannot write to the index", err);
+}
+
+static bool
+copy_secret(sqlite3_stmt *stmt, pqe__secret_row *out)
+{
+    out->sealed_len = (size_t)sqlite3_column_bytes(stmt, 1);
+    return (out->sealed_len == PQE__SEALED_SECRET_SIZE || out->sealed_len == sizeof out->sealed) &&
+           pqe__db_blob(stmt, 0, out->key_id, PQE__ID_SIZE) && pqe__db_blob(stmt, 1, out->sealed, out->sealed_len);
 }
 
 pqe_status
@@ -199,8 +207,7 @@ pqe__secret_fetch(pqe__store *store, int64_t rowid, pqe__secret_row *out, pqe_er
         return status;
     sqlite3_bind_int64(stmt, 1, rowid);
     rc = sqlite3_step(stmt);
-    if (rc == SQLITE_ROW && pqe__db_blob(stmt, 0, out->key_id, PQE__ID_SIZE) &&
-        pqe__db_blob(stmt, 1, out->sealed, PQE__SEALED_SECRET_SIZE))
+    if (rc == SQLITE_ROW && copy_secret(stmt, out))
         status = pqe__secret_digest(out, err);
     else if (rc == SQLITE_ROW || rc == SQLITE_DONE)
         status = pqe__db_damaged(err, "a session secret is missing or malformed");

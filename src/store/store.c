@@ -466,7 +466,7 @@ hash_item(sqlite3_stmt *stmt, pqe__hash *hash, int64_t *last, pqe_error *err)
     size_t len = (size_t)sqlite3_column_bytes(stmt, 1);
     pqe__wcur c = pqe__wcur_init(bytes, 8);
 
-    if (item < 1 || item > PQE__ITEM_LAST || (item > PQE__ITEM_NATIVE_KEY && item < PQE__ITEM_RECOVERY) ||
+    if (item < 1 || item > PQE__ITEM_LAST || (item > PQE__ITEM_RECIPIENT && item < PQE__ITEM_RECOVERY) ||
         (*last < PQE__DEVICE_ITEMS && item != *last + 1))
         return pqe__db_damaged(err, "a device item is missing or unknown");
     if (len > PQE__ITEM_MAX || !pqe__db_blob(stmt, 1, bytes + 8, len))

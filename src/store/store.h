@@ -62,6 +62,7 @@ typedef enum {
     PQE__ITEM_GRANT_KEY = 4,
     PQE__ITEM_ROOT_SECRET = 5,
     PQE__ITEM_NATIVE_KEY = 6, /* only where the backend keeps the key pairs itself */
+    PQE__ITEM_RECIPIENT = 7,  /* only there, and where there are recovery keys */
     PQE__ITEM_RECOVERY = 16   /* and those up to PQE__ITEM_LAST: one for each recovery key */
 } pqe__device_item;
 #define PQE__DEVICE_ITEMS 5 /* that are always there */
@@ -125,7 +126,9 @@ pqe_status pqe__row_count(pqe__store *store, uint64_t *count, pqe_error *err);
 typedef struct pqe__secret_row {
     int64_t rowid;
     uint8_t key_id[PQE__ID_SIZE];
-    uint8_t sealed[PQE__SEALED_SECRET_SIZE];
+    uint8_t
+        sealed[2 * PQE__SEALED_SECRET_SIZE]; /* to the vault key; then, where there is one, to the recovery recipient */
+    size_t sealed_len;                       /* of one or both */
     uint8_t digest[PQE__DIGEST_SIZE];
 } pqe__secret_row;
 

@@ -55,6 +55,8 @@ pqe__device_make(pqe_vault *vault, const pqe__home *home, const pqe__recovery_li
     pqe_status status = pqe__backend_decapsulates(home->backend) ? pqe__native_make(vault, home, keys, err)
                                                                  : make_device_keys(vault, home, recovery, keys, err);
 
+    if (status == PQE_OK) /* a vault key that the library has needs no second recipient */
+        status = pqe__recipient_make(vault, keys, keys->native != NULL ? recovery : NULL, &keys->recipient, err);
     if (status == PQE_OK)
         status = pqe__hpke_seal(&pqe__hpke_ml_kem_768, keys->vault_key, NULL, info, info_len, NULL, 0,
                                 keys->secret->root, sizeof keys->secret->root, sealed, err);

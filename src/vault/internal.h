@@ -55,6 +55,8 @@ typedef struct pqe__keys {
     uint8_t root_key_id[PQE__ID_SIZE];
     pqe__kem_key *vault_key; /* its public part alone, where the backend keeps the private one */
     pqe__native *native;     /* what the backend knows its key pairs by; NULL where it only seals */
+    pqe__kem_key *recipient; /* its second one, for recovery keys: recipient.c; NULL: none */
+    bool by_recipient;       /* loaded by a recovery key: `recipient` has its private part and opens secrets */
     pqe__secrets *secret;    /* locked memory */
     pqe__aead *head_aead, *index_aead, *audit_aead;
     size_t wrap_count, wrap_next;
@@ -144,8 +146,9 @@ pqe_status pqe__handle_usable(const pqe__handle *handle, pqe_error *err);
 
 /** Fills the empty store of `vault` and starts a session; takes everything back on failure. */
 pqe_status pqe__vault_create(pqe_vault *vault, const pqe_vault_opts *o, pqe_error *err);
-/** Makes both device key pairs and the origin key, has the backend seal them, seals the vault key to the recovery keys
- *  (NULL: none), keys->secret->root to the vault key, and derives the rest. In a write transaction; vault id, suite, epoch, root and its id are set. */
+/** Makes both device key pairs and the origin key, has the backend seal them, seals what opens the vault to the recovery
+ *  keys (NULL: none), keys->secret->root to the vault key, and derives the rest. In a write transaction; vault id, suite,
+ *  epoch, root and its id are set. */
 pqe_status pqe__device_make(pqe_vault *vault, const pqe__home *home, const pqe__recovery_list *recovery,
                             pqe__keys *keys, pqe_error *err);
 
@@ -154,8 +157,8 @@ pqe_status pqe__device_make(pqe_vault *vault, const pqe__home *home, const pqe__
 /** Has the backend make both device key pairs, seals the origin key (made here), writes the device items, and sets
  *  keys->native, keys->vault_key and keys->secret->origin. The backend forgets the pairs if it fails. */
 pqe_status pqe__native_make(pqe_vault *vault, const pqe__home *home, pqe__keys *keys, pqe_error *err);
-/** Reads keys->native and keys->vault_key; *found false, and nothing set, where the backend only seals. */
-pqe_status pqe__native_load(pqe_vault *vault, pqe__keys *keys, bool *found, pqe_error *err);
+/** Reads keys->native and keys->vault_key; sets neither where the backend only seals. */
+pqe_status pqe__native_load(pqe_vault *vault, pqe__keys *keys, pqe_error *err);
 /** Writes the grant key's public part. */
 pqe_status pqe__native_grant_public(pqe_vault *vault, uint8_t ek[PQE__KEM_PUBLIC_SIZE], pqe_error *err);
 /** Has the backend forget both pairs; NULL is fine. */
@@ -200,7 +203,13 @@ void pqe__session_free(pqe_backend *backend, pqe__session **session);
 /** Notes for the audit log that a session began, or that the running one ends. */
 void pqe__session_note_start(pqe_vault *vault, uint32_t ttl_seconds);
 void pqe__session_note_end(pqe_vault *vault, bool closing);
+void pqe__handle_add(pqe_vault *vault, pqe__handle *handle);
+void pqe__handle_remove(pqe__handle *handle);
 
+/* ---- session_keys.c ---- */
+
+/** Has the backend open its key of the vault: session->backend_key. Outside a transaction. */
+pqe_status pqe__session_attach(pqe_vault *vault, pqe__session *session, pqe_error *err);
 pqe_status pqe__keys_new(pqe__keys **out, pqe_error *err);
 void pqe__keys_free(pqe__keys **keys);
 /** Derives everything below the root secret, which is in keys->secret->root. */
@@ -215,8 +224,6 @@ pqe_status pqe__session_note_state(pqe__session *session, const uint8_t *state, 
  *  pqe__session_load() must run (with key_lock held for writing) before anything is believed. */
 pqe_status pqe__session_read_head(pqe_vault *vault, pqe__session *session, pqe__head *head, bool *reload,
                                   pqe_error *err);
-void pqe__handle_add(pqe_vault *vault, pqe__handle *handle);
-void pqe__handle_remove(pqe__handle *handle);
 
 /* ---- watcher.c ---- */
 
@@ -344,12 +351,13 @@ pqe_status pqe__secret_open(pqe__txn *txn, const pqe__keys *keys, const pqe__sec
 /** The same where the backend has the key: what pqe__secret_open() does then (native.c). */
 pqe_status pqe__native_secret_open(pqe__txn *txn, const pqe__keys *keys, const uint8_t *info, size_t info_len,
                                    const pqe__secret_row *row, uint8_t secret[32], pqe_error *err);
-/** Seals to keys->vault_key and sets row->sealed and row->digest; row->key_id is given. */
-pqe_status pqe__secret_seal(const pqe__keys *keys, const uint8_t secret[32], pqe__secret_row *row, pqe_error *err);
+/** Seals to keys->vault_key and to `recipient` (NULL: none), and sets all of the row but row->key_id, which is given. */
+pqe_status pqe__secret_seal(const pqe__keys *keys, const pqe__kem_key *recipient, const uint8_t secret[32],
+                            pqe__secret_row *row, pqe_error *err);
 /** The wrap key of a session, in locked memory that belongs to `keys`. */
 pqe_status pqe__wrap_key(pqe__txn *txn, pqe__keys *keys, const uint8_t key_id[PQE__ID_SIZE], const uint8_t **wrap,
                          pqe_error *err);
-/** Makes a fresh session secret, sealed to keys->vault_key, and caches its wrap key. */
+/** Makes a fresh session secret, sealed as above, and caches its wrap key. */
 pqe_status pqe__wrap_key_make(pqe__keys *keys, pqe__secret_row *row, pqe_error *err);
 /** Inserts its row and entry. */
 pqe_status pqe__wrap_key_enter(pqe__txn *txn, const pqe__keys *keys, pqe__secret_row *row, pqe_error *err);

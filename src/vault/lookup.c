@@ -295,20 +295,32 @@ pqe__secret_open(pqe__txn *txn, const pqe__keys *keys, const pqe__secret_row *ro
     uint8_t info[PQE__LABEL_MAX];
     size_t len = pqe__info_secret(info, keys->vault_id, keys->suite, PQE__SECRET_SESSION, row->key_id);
 
+    if (keys->by_recipient && row->sealed_len != sizeof row->sealed)
+        return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "a session secret is not sealed for recovery");
+    if (keys->by_recipient)
+        return pqe__hpke_open(&pqe__hpke_ml_kem_768, keys->recipient, info, len, NULL, 0,
+                              row->sealed + PQE__SEALED_SECRET_SIZE, PQE__SEALED_SECRET_SIZE, secret, err);
     if (keys->native != NULL)
         return pqe__native_secret_open(txn, keys, info, len, row, secret, err);
-    return pqe__hpke_open(&pqe__hpke_ml_kem_768, keys->vault_key, info, len, NULL, 0, row->sealed, sizeof row->sealed,
-                          secret, err);
+    return pqe__hpke_open(&pqe__hpke_ml_kem_768, keys->vault_key, info, len, NULL, 0, row->sealed,
+                          PQE__SEALED_SECRET_SIZE, secret, err);
 }
 
 pqe_status
-pqe__secret_seal(const pqe__keys *keys, const uint8_t secret[32], pqe__secret_row *row, pqe_error *err)
+pqe__secret_seal(const pqe__keys *keys, const pqe__kem_key *recipient, const uint8_t secret[32], pqe__secret_row *row,
+                 pqe_error *err)
 {
     uint8_t info[PQE__LABEL_MAX];
     size_t len = pqe__info_secret(info, keys->vault_id, keys->suite, PQE__SECRET_SESSION, row->key_id);
     pqe_status status =
         pqe__hpke_seal(&pqe__hpke_ml_kem_768, keys->vault_key, NULL, info, len, NULL, 0, secret, 32, row->sealed, err);
 
+    row->sealed_len = PQE__SEALED_SECRET_SIZE;
+    if (status == PQE_OK && recipient != NULL) {
+        status = pqe__hpke_seal(&pqe__hpke_ml_kem_768, recipient, NULL, info, len, NULL, 0, secret, 32,
+                                row->sealed + PQE__SEALED_SECRET_SIZE, err);
+        row->sealed_len = sizeof row->sealed;
+    }
     return status == PQE_OK ? pqe__secret_digest(row, err) : status;
 }
 
@@ -347,7 +359,7 @@ pqe__wrap_key_make(pqe__keys *keys, pqe__secret_row *row, pqe_error *err)
     if (status == PQE_OK)
         status = pqe__random_secret(secret, 32, err);
     if (status == PQE_OK)
-        status = pqe__secret_seal(keys, secret, row, err);
+        status = pqe__secret_seal(keys, keys->recipient, secret, row, err);
     if (status == PQE_OK)
         status = cache_wrap(keys, row->key_id, secret, &wrap, err);
     pqe__secmem_free(secret);

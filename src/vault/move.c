@@ -18,10 +18,8 @@ refuse_native(pqe__txn *txn, const pqe__identity_found *found, void *user, pqe_e
 
 /* What would fail later is found out before the new backend makes a key, perhaps with a person's help. */
 static pqe_status
-check_movable(pqe_vault *vault, const pqe_backend *to, uint8_t vault_id[PQE__ID_SIZE], pqe__native **old,
-              pqe_error *err)
+check_movable(pqe_vault *vault, uint8_t vault_id[PQE__ID_SIZE], pqe__native **old, pqe_error *err)
 {
-    pqe__recovery_list *recovery = NULL;
     pqe__txn txn;
     pqe_status status = pqe__txn_begin(vault, false, &txn, err);
 
@@ -33,12 +31,9 @@ check_movable(pqe_vault *vault, const pqe_backend *to, uint8_t vault_id[PQE__ID_
     if (status == PQE_OK)
         status = pqe__identities_native(&txn, refuse_native, NULL, err);
     if (status == PQE_OK)
-        status = pqe__recovery_load(&txn, &recovery, err);
-    if (status == PQE_OK)
-        status = pqe__recovery_possible(to, recovery, err);
+        status = pqe__recovery_check(&txn, err);
     if (status == PQE_OK)
         status = pqe__native_copy(vault->session->keys->native, old, err);
-    pqe__secmem_free(recovery);
     pqe__txn_abort(&txn);
     return status;
 }
@@ -154,7 +149,7 @@ pqe__move(pqe_vault *vault, const pqe_rotate_opts *o, pqe_error *err)
     pqe_status status = pqe__session_room(vault, err);
 
     if (status == PQE_OK)
-        status = check_movable(vault, o->backend, vault_id, &old, err);
+        status = check_movable(vault, vault_id, &old, err);
     if (status == PQE_OK)
         status = pqe__backend_enrol(home.backend, vault_id, &state, &home.key, err);
     if (status != PQE_OK) {

@@ -140,7 +140,7 @@ pqe__native_drop(const pqe__home *home, const pqe__native *native)
 /* ---- loading ---- */
 
 pqe_status
-pqe__native_load(pqe_vault *vault, pqe__keys *keys, bool *found, pqe_error *err)
+pqe__native_load(pqe_vault *vault, pqe__keys *keys, pqe_error *err)
 {
     uint8_t bytes[PQE__ITEM_MAX], ek[PQE__KEM_PUBLIC_SIZE], grant_ek[PQE__KEM_PUBLIC_SIZE];
     pqe__native *n;
@@ -149,7 +149,6 @@ pqe__native_load(pqe_vault *vault, pqe__keys *keys, bool *found, pqe_error *err)
     pqe_status status =
         pqe__store_find_item(vault->store, PQE__ITEM_NATIVE_KEY, bytes, sizeof bytes, &len, &missing, err);
 
-    *found = false;
     if (status != PQE_OK || missing)
         return status;
     if ((n = calloc(1, sizeof *n)) == NULL)
@@ -166,7 +165,6 @@ pqe__native_load(pqe_vault *vault, pqe__keys *keys, bool *found, pqe_error *err)
         return status;
     }
     keys->native = n;
-    *found = true;
     return PQE_OK;
 }
 
@@ -227,7 +225,7 @@ pqe__native_secret_open(pqe__txn *txn, const pqe__keys *keys, const uint8_t *inf
     d.backend_key = home.key;
     pqe__txn_pause(txn);
     status = pqe__hpke_open_by(&pqe__hpke_ml_kem_768, decapsulate, &d, info, info_len, NULL, 0, row->sealed,
-                               sizeof row->sealed, secret, err);
+                               PQE__SEALED_SECRET_SIZE, secret, err);
     pqe__session_unpin(txn->vault);
     resumed = pqe__txn_resume(txn, status == PQE_OK ? err : NULL);
     if (status == PQE_OK && resumed != PQE_OK) {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a vault keeps for its recovery keys: their list, sealed under the index key with its digest in the head as the
- * policy has it; for each the vault key, sealed to it, among the device items; and copies in the identities.
+ * policy has it; for each, among the device items, what opens the vault sealed to it; and copies in the identities.
  *
- * The vault key is sealed in HPKE's PSK mode. The PSK, the *authority*, comes from the recovery key and is in the list:
+ * What opens the vault is the seed of the vault key, or of the recovery recipient (recipient.c) where the backend keeps
+ * the vault key to itself, and the origin key. It is sealed in HPKE's PSK mode. The PSK, the *authority*, comes from the recovery key and is in the list:
  * the vault can seal to a recovery key that is not there, and whoever knows public keys only cannot.
  */
 #include "vault/recovery.h"
@@ -130,16 +131,19 @@ check_entry(pqe__store *store, const pqe__recovery_entry *entry, pqe_error *err)
 pqe_status
 pqe__recovery_check(pqe__txn *txn, pqe_error *err)
 {
+    const pqe__keys *keys = txn->vault->session->keys;
     pqe__recovery_list *list;
     pqe_status status = pqe__recovery_load(txn, &list, err);
 
     for (size_t i = 0; status == PQE_OK && list != NULL && i < list->count; i++)
         status = check_entry(txn->vault->store, &list->keys[i], err);
+    if (status == PQE_OK && (keys->recipient != NULL) != (keys->native != NULL && list != NULL))
+        status = altered(err);
     pqe__secmem_free(list);
     return status;
 }
 
-/* ---- the vault key ---- */
+/* ---- what opens the vault ---- */
 
 /* RFC 5869. The vault id is in it: a key that opens two vaults by design or mishap has an authority in each. */
 pqe_status
@@ -159,13 +163,20 @@ pqe__recovery_authority(const pqe_recovery_key *key, const uint8_t vault_id[PQE_
     return status;
 }
 
+static size_t
+info_of(uint8_t info[PQE__LABEL_MAX], const pqe__keys *keys, pqe__suite suite, const uint8_t key_id[PQE__ID_SIZE])
+{
+    return pqe__info_secret(info, keys->vault_id, suite,
+                            keys->native != NULL ? PQE__SECRET_RECIPIENT : PQE__SECRET_RECOVERY, key_id);
+}
+
 static pqe_status
 seal_to(pqe__store *store, const pqe__keys *keys, const pqe__recovery_entry *entry,
         const uint8_t secret[PQE__DEVICE_SECRET_SIZE], pqe_error *err)
 {
     uint8_t item[ITEM_SIZE], info[PQE__LABEL_MAX];
     const pqe__hpke_psk psk = {entry->authority, sizeof entry->authority, entry->key_id, PQE__ID_SIZE};
-    size_t len = pqe__info_secret(info, keys->vault_id, entry->suite, PQE__SECRET_RECOVERY, entry->key_id);
+    size_t len = info_of(info, keys, entry->suite, entry->key_id);
     pqe__kem_key *key;
     pqe_status status = pqe__kem_from_public(entry->ek, sizeof entry->ek, &key, err);
 
@@ -191,16 +202,6 @@ pqe__recovery_seal(pqe_vault *vault, const pqe__keys *keys, const pqe__recovery_
     return status;
 }
 
-pqe_status
-pqe__recovery_possible(const pqe_backend *backend, const pqe__recovery_list *list, pqe_error *err)
-{
-    if (list == NULL || !pqe__backend_decapsulates(backend))
-        return PQE_OK;
-    return pqe__fail(err, PQE_E_UNAVAILABLE, PQE_ORIGIN_BACKEND, 0,
-                     "the %s backend keeps the vault's key to itself: no recovery key can open that",
-                     backend->ops->info.name);
-}
-
 /* The item of a key, by the id that stands before it. */
 static pqe_status
 find_item(pqe__store *store, const pqe_recovery_key *key, uint8_t item[ITEM_SIZE], pqe_error *err)
@@ -222,7 +223,7 @@ pqe__recovery_open(pqe_vault *vault, const pqe_recovery_key *key, const pqe__key
                    uint8_t secret[PQE__DEVICE_SECRET_SIZE], pqe_error *err)
 {
     uint8_t item[ITEM_SIZE], info[PQE__LABEL_MAX], *authority;
-    size_t len = pqe__info_secret(info, keys->vault_id, keys->suite, PQE__SECRET_RECOVERY, key->id);
+    size_t len = info_of(info, keys, keys->suite, key->id);
     pqe_status status = find_item(vault->store, key, item, err);
 
     if (status != PQE_OK)

@@ -88,31 +88,39 @@ load_or_new(pqe__txn *txn, pqe__recovery_list **list, pqe_error *err)
     return status;
 }
 
-/* The new list, what is sealed to its keys, and the head; ends the transaction. */
+/* The new list, the identities' copies for its keys, and the head. */
 static pqe_status
-conclude(pqe__txn *txn, pqe_status status, const pqe__recovery_list *list, const char *what, const uint8_t *id,
-         pqe_error *err)
+write_list(pqe__txn *txn, const pqe__recovery_list *list, const char *what, const uint8_t *id, pqe_error *err)
 {
     pqe_vault *vault = txn->vault;
     const pqe__keys *keys = vault->session->keys;
     const pqe__home home = pqe__session_home(vault);
     char text[96], hex[PQE_RECOVERY_ID_SIZE];
     pqe__event event = {.op = PQE_AUDIT_ROTATE, .success = true};
-    bool known;
+    pqe_status status = pqe__recovery_store(txn, keys, list, err);
 
     pqe__hex_encode(id, PQE__ID_SIZE, hex);
     snprintf(text, sizeof text, "%s recovery key %s", what, hex);
     event.details = (pqe__text){text, strlen(text)};
-    if (status == PQE_OK)
-        status = pqe__recovery_store(txn, keys, list, err);
     if (status == PQE_OK)
         status = pqe__identities_reseal(txn, &home, keys, list, err);
     if (status == PQE_OK)
         status = pqe__store_device_digest(vault->store, txn->head.device_digest, err);
     if (status == PQE_OK)
         status = pqe__audit_append(txn, &event, err);
+    return status == PQE_OK ? pqe__txn_write_head(txn, keys, err) : status;
+}
+
+/* Ends the transaction. Where `status` is a failure the session may have ended. */
+static pqe_status
+conclude(pqe__txn *txn, pqe_status status, const pqe__recovery_list *list, const char *what, const uint8_t *id,
+         pqe_error *err)
+{
+    pqe_vault *vault = txn->vault;
+    bool known;
+
     if (status == PQE_OK)
-        status = pqe__txn_write_head(txn, keys, err);
+        status = write_list(txn, list, what, id, err);
     if (status != PQE_OK) {
         pqe__txn_abort(txn);
         return status;
@@ -127,7 +135,7 @@ conclude(pqe__txn *txn, pqe_status status, const pqe__recovery_list *list, const
 
 /* What the backend seals for the vault is sealed to the recovery keys too. */
 static pqe_status
-seal_device(pqe__txn *txn, const pqe__recovery_list *list, pqe_error *err)
+seal_vault_key(pqe__txn *txn, const pqe__recovery_list *list, pqe_error *err)
 {
     uint8_t *secret = pqe__secmem_alloc(PQE__DEVICE_SECRET_SIZE);
     pqe_status status;
@@ -138,6 +146,26 @@ seal_device(pqe__txn *txn, const pqe__recovery_list *list, pqe_error *err)
     if (status == PQE_OK)
         status = pqe__recovery_seal(txn->vault, txn->vault->session->keys, list, secret, err);
     pqe__secmem_free(secret);
+    return status;
+}
+
+static bool
+is_native(const pqe__txn *txn)
+{
+    return txn->vault->session->keys->native != NULL;
+}
+
+/* Where the backend keeps the vault key to itself: another recipient for other recovery keys. */
+static pqe_status
+renew_recipient(pqe__txn *txn, const pqe__recovery_list *list, pqe_error *err)
+{
+    const pqe__keys *keys = txn->vault->session->keys;
+    pqe__kem_key *recipient = NULL;
+    pqe_status status = pqe__recipient_make(txn->vault, keys, list, &recipient, err);
+
+    if (status == PQE_OK)
+        status = pqe__secrets_reseal(txn, keys, recipient, err);
+    pqe__kem_free(&recipient);
     return status;
 }
 
@@ -156,11 +184,9 @@ pqe_recovery_create(pqe_vault *vault, const pqe_recovery_key *key, const char *n
         return status;
     status = load_or_new(&txn, &list, err);
     if (status == PQE_OK)
-        status = pqe__recovery_possible(vault->backend, list, err);
-    if (status == PQE_OK)
         status = add_entry(list, vault->session->keys, key, name, err);
     if (status == PQE_OK)
-        status = seal_device(&txn, list, err);
+        status = is_native(&txn) ? renew_recipient(&txn, list, err) : seal_vault_key(&txn, list, err);
     status = conclude(&txn, status, list, "added", key->id, err);
     pqe__secmem_free(list);
     return status;
@@ -187,6 +213,8 @@ pqe_recovery_remove(pqe_vault *vault, const char *id, pqe_error *err)
         status = pqe__store_delete_item(vault->store, (pqe__device_item)(PQE__ITEM_RECOVERY + entry->slot), err);
         remove_entry(list, entry);
     }
+    if (status == PQE_OK && is_native(&txn))
+        status = renew_recipient(&txn, list, err);
     status = conclude(&txn, status, list, "removed", key_id, err);
     pqe__secmem_free(list);
     return status;

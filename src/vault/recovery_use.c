@@ -91,6 +91,7 @@ check_listed(pqe__txn *txn, const pqe_recovery_key *key, pqe_error *err)
 
 /* ---- moving ---- */
 
+/* What would fail later is found out before the new backend makes a key, perhaps with a person's help. */
 static pqe_status
 check_usable(pqe_vault *vault, const pqe_recovery_key *key, uint8_t vault_id[PQE__ID_SIZE], pqe_error *err)
 {
@@ -104,6 +105,10 @@ check_usable(pqe_vault *vault, const pqe_recovery_key *key, uint8_t vault_id[PQE
         status = pqe__fail(err, PQE_E_READ_ONLY, PQE_ORIGIN_IO, 0, "the vault cannot be written");
     if (status == PQE_OK)
         status = check_listed(&txn, key, err);
+    if (status == PQE_OK)
+        status = pqe__secrets_check(&txn, err);
+    if (status == PQE_OK)
+        status = pqe__audit_load(&txn, err);
     pqe__txn_abort(&txn);
     return status;
 }

@@ -10,48 +10,6 @@
         s, sizeof(s) - 1                                                                                               \
     }
 
-/* ---- what is to be re-sealed ---- */
-
-static pqe_status
-reseal_secret(pqe__txn *txn, const pqe__keys *fresh, const pqe__entry *old, pqe_error *err)
-{
-    const pqe__keys *keys = txn->vault->session->keys;
-    uint8_t *secret = pqe__secmem_alloc(32);
-    pqe__entry entry = *old;
-    pqe__secret_row row;
-    pqe_status status = secret != NULL ? PQE_OK : pqe__fail_nomem(err);
-
-    if (status == PQE_OK)
-        status = pqe__secret_fetch(txn->vault->store, old->rowid, &row, err);
-    if (status == PQE_OK && memcmp(row.digest, old->digest, sizeof row.digest) != 0)
-        status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "a session secret was altered");
-    if (status == PQE_OK)
-        status = pqe__secret_open(txn, keys, &row, secret, err);
-    if (status == PQE_OK)
-        status = pqe__secret_seal(fresh, secret, &row, err);
-    if (status == PQE_OK)
-        status = pqe__secret_update(txn->vault->store, &row, err);
-    if (status == PQE_OK) {
-        memcpy(entry.digest, row.digest, sizeof entry.digest);
-        status = pqe__tree_set(txn->vault->store, txn->head.index_root, &entry, err);
-    }
-    pqe__secmem_free(secret);
-    return status;
-}
-
-static pqe_status
-reseal_secrets(pqe__txn *txn, const pqe__keys *fresh, pqe_error *err)
-{
-    pqe__entry_list list = {.kind = PQE__ENTRY_SECRET};
-    pqe_status status = pqe__entries_collect(txn, &list, err);
-
-    for (size_t i = 0; i < list.count && status == PQE_OK; i++)
-        if ((status = pqe__txn_breathe(txn, i, err)) == PQE_OK)
-            status = reseal_secret(txn, fresh, &list.entries[i], err);
-    free(list.entries);
-    return status;
-}
-
 /* ---- rekey ---- */
 
 /* Unwraps under the old session's key, wraps under the new one's; the record is written anew because it names its
@@ -213,14 +171,12 @@ pqe__rotation_write(pqe__txn *txn, pqe__keys *fresh, const pqe__rotation *r, pqe
     if (status == PQE_OK)
         status = pqe__recovery_load(txn, &recovery, err);
     if (status == PQE_OK)
-        status = pqe__recovery_possible(r->home.backend, recovery, err);
-    if (status == PQE_OK)
         status = write_home(txn->vault->store, r, err);
     if (status == PQE_OK)
         status = pqe__device_make(txn->vault, &r->home, recovery, fresh, err);
     if (status == PQE_OK && r->new_root)
         status = rekey(txn, fresh, &r->home, recovery, err);
-    else if (status == PQE_OK && (status = reseal_secrets(txn, fresh, err)) == PQE_OK)
+    else if (status == PQE_OK && (status = pqe__secrets_reseal(txn, fresh, fresh->recipient, err)) == PQE_OK)
         status = pqe__identities_reseal(txn, &r->home, fresh, recovery, err);
     if (status == PQE_OK && r->new_root)
         status = reseal_for_root(txn, fresh, recovery, err);

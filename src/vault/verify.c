@@ -197,6 +197,8 @@ check_secret(index_check *c, const pqe__entry *entry, pqe_error *err)
 
     if (status == PQE_OK && memcmp(row.digest, entry->digest, sizeof row.digest) != 0)
         status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "a session secret was altered");
+    if (status == PQE_OK && (row.sealed_len == sizeof row.sealed) != (c->txn->vault->session->keys->recipient != NULL))
+        status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "a session secret is not sealed for recovery");
     return status;
 }
 

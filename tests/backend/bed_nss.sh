@@ -117,6 +117,43 @@ mv aside keys/key4.db
 ok get secret -o copy
 same content copy
 
+# A recovery key, made and followed by rotations while the token is there; then the token is lost. Onto another token, onto
+# a key file, and back onto a token from there.
+ok recovery create --file recovery.pem --name safe
+ok recovery create --file second.pem
+ok recovery list --json
+id=$("$python" -c 'import json, sys; print(next(k["id"] for k in json.load(open(sys.argv[1])) if not k["name"]))' "$out")
+ok recovery remove "$id"
+ok rotate
+ok put later content --kind other # under the recipient that the rotation made
+ok rotate --rekey
+ok verify
+ok doctor
+says "1 recovery key"
+cp -R "$vault" other
+rm -r keys
+mkdir -m 700 keys2 && printf 1234 >keys2/pin && chmod 600 keys2/pin
+uri2=pkcs11:$("$program" "$module" "$work/keys2" pin) || fail "no second token"
+want 4 recovery use --file second.pem --vault other --backend "$uri2;tier=native"
+recovered() { # recovered VAULT NATIVE [BACKEND]
+    want 0 recovery use --file recovery.pem --vault "$1" ${3:+--backend "$3"}
+    ok info --vault "$1" --json
+    json "$out" "j['native_kem'] == $2"
+    ok get secret --vault "$1" -o copy
+    same content copy
+    ok verify --vault "$1"
+}
+recovered other True "$uri2;tier=native"
+ok put later content --vault other --kind other
+recovered "$vault" False
+want 3 identity show # it was the token's, and is lost with it
+want 0 rotate --backend "$uri2;tier=native"
+ok info --json
+json "$out" 'j["native_kem"]'
+ok verify
+mkdir -m 700 keys && printf 1234 >keys/pin && chmod 600 keys/pin
+uri=pkcs11:$("$program" "$module" "$work/keys" pin) || fail "no token"
+
 # The way with the token's AES key alone.
 ok init --vault second --backend "$uri;tier=kek"
 ok put x content --vault second --kind other

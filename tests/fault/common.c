@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "backend/counting.h"
+#include "backend/nativekem.h"
 #include "backend/registry.h"
 #include "unit/support.h"
 
@@ -212,14 +213,15 @@ wait_for(pid_t child)
 
 /* ---- vaults ---- */
 
-static bool counted;
+static bool counted, native;
 
 void
-base_count(int argc, char **argv)
+base_choose_device(int argc, char **argv)
 {
     counted = argc > 1 && strcmp(argv[1], "counted") == 0;
-    if (counted)
-        puts("with a counter");
+    native = argc > 1 && strcmp(argv[1], "native") == 0;
+    if (counted || native)
+        puts(counted ? "with a counter" : "with keys of the device's");
 }
 
 bool
@@ -231,14 +233,18 @@ base_counts(void)
 pqe_status
 base_backend(const char *base, const char *key, pqe_backend **out, pqe_error *err)
 {
+    const pqe_backend_ops *ops = pqe__backend_find("file");
     char config[2 * PATH_MAX + 64];
 
-    if (counted) {
+    if (counted)
         snprintf(config, sizeof config, "%s/device-%s|key-file=%s/%s", base, key, base, key);
-        return pqe_backend_open_ops(counting_wrap(pqe__backend_find("file")), config, NULL, out, err);
-    }
-    snprintf(config, sizeof config, "file:key-file=%s/%s", base, key);
-    return pqe_backend_open(config, NULL, out, err);
+    else
+        snprintf(config, sizeof config, "key-file=%s/%s", base, key);
+    if (counted)
+        ops = counting_wrap(ops);
+    else if (native)
+        ops = nativekem_wrap(ops);
+    return pqe_backend_open_ops(ops, config, NULL, out, err);
 }
 
 static void

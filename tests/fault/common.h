@@ -57,8 +57,9 @@ typedef struct vault_pair {
     pqe_vault *vault;
 } vault_pair;
 
-/** With the argument "counted" vaults get a counter from here on (tests/backend/counting.h), in <base>/device-<key>. */
-void base_count(int argc, char **argv);
+/** With the argument "counted" vaults get a counter from here on (tests/backend/counting.h), in <base>/device-<key>; with
+ *  "native" their device keeps the ML-KEM keys itself (tests/backend/nativekem.h). */
+void base_choose_device(int argc, char **argv);
 bool base_counts(void);
 /** The file backend with the key file <base>/<key>. */
 pqe_status base_backend(const char *base, const char *key, pqe_backend **out, pqe_error *err);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * SIGKILL at every system call boundary of put, replace, batch, rm, rotate, close and of the recovery after a crash; of
- * a move to another key file, with the old one and without it by a recovery key.
+ * a move to another key file, with the old one and without it by a recovery key; of making a recovery key. Where keys were
+ * sealed anew, the recovery key that was there before opens a copy afterwards.
  *
  * Each point is tried twice. Alone: the killed process was the only one, so that the next one recovers the write-ahead
  * log. With a keeper: another process has the vault open all the while, unlocks it anew after the kill (which settles
  * what the dead process left), and is then killed too; what it decided must agree with what recovery finds.
  *
+ * With the argument "native" the vault's device keeps the ML-KEM keys to itself (tests/backend/nativekem.h).
  * With the argument "counted" a device counts the vault's changes (tests/backend/counting.h); then the copy from before the
  * operation must be refused wherever the operation, or the recovery after it, changed anything.
  *
@@ -34,7 +36,7 @@
 
 #define SHORT_POINTS (sanitized() ? 2u : 5u) /* of each operation and mode, beside those of the commit */
 
-typedef enum action { PUT, BATCH, REMOVE, BIND, ROTATE, REKEY, MOVE, USE_KEY, CLOSE, RECOVER } action;
+typedef enum action { PUT, BATCH, REMOVE, BIND, ROTATE, REKEY, MOVE, ADD_KEY, USE_KEY, CLOSE, RECOVER } action;
 
 /* How a vault with something to recover came about: a process was killed at this call, the first of its kind. */
 typedef struct accident {
@@ -66,6 +68,7 @@ static const operation operations[] = {
     {"rotate", ROTATE, 0, 0, {0}},
     {"rotate --rekey", REKEY, 0, 0, {0}},
     {"rotate --backend", MOVE, 0, 0, {0}},
+    {"recovery create", ADD_KEY, 0, 0, {0}},
     {"recovery use", USE_KEY, 0, 0, {0}},
     {"close", CLOSE, 0, 0, {0}},
     /* a body half written; a body in place but no row; a mark for a removal that did not happen */
@@ -115,6 +118,16 @@ move(const char *base, vault_pair *p)
 }
 
 static void
+add_key(vault_pair *p)
+{
+    pqe_recovery_key *key = NULL;
+
+    must(pqe_recovery_key_generate(&key, err));
+    must(pqe_recovery_create(p->vault, key, "another", err));
+    pqe_recovery_key_free(&key);
+}
+
+static void
 use_key(const char *base)
 {
     pqe_recovery_key *key = NULL;
@@ -158,6 +171,9 @@ perform(const operation *op, const char *base, vault_pair *p)
         break;
     case MOVE:
         move(base, p);
+        break;
+    case ADD_KEY:
+        add_key(p);
         break;
     case USE_KEY:
         use_key(base);
@@ -269,6 +285,22 @@ keeper_kill(keeper *k)
     close(k->from);
 }
 
+/* ---- recovery afterwards ---- */
+
+/* Whatever was sealed anew, for the recovery key that was there before too. On a copy, without the keys beside it. */
+static void
+check_recoverable(const char *work, const char *copy, const model *m, const char *where)
+{
+    static const char *const lost[] = {"key", "key2", "device-key", "device-key2"};
+
+    tree_remove(copy);
+    tree_copy(work, copy);
+    for (size_t i = 0; i < sizeof lost / sizeof lost[0]; i++)
+        unlink(path_in(copy, lost[i]));
+    use_key(copy);
+    check_base(copy, m, m, where);
+}
+
 /* ---- one point ---- */
 
 #define STOPS_MAX 4096u
@@ -296,7 +328,7 @@ kill_at(void *user, const trace_stop *stop, int *error)
 }
 
 typedef struct run {
-    const char *template, *work;
+    const char *template, *work, *copy;
     const model *model;
     shared *shared;
     unsigned there, absent;
@@ -338,6 +370,8 @@ try_point(run *r, const operation *op, unsigned at, bool with_keeper, point *p)
     applied = check_base(r->work, r->shared->acknowledged ? &after : &before, &after, where) || r->shared->acknowledged;
     if (op->action != MOVE && op->action != USE_KEY) /* where it was, its key is still good for the copy from before */
         check_older_refused(r->work, r->template, where);
+    if (op->action == ROTATE || op->action == REKEY || op->action == MOVE || op->action == ADD_KEY)
+        check_recoverable(r->work, r->copy, &after, where);
     r->there += killed && applied;
     r->absent += killed && !applied;
     return killed;
@@ -443,13 +477,14 @@ main(int argc, char **argv)
         printf("skipped: %s\n", why);
         return SKIP;
     }
-    base_count(argc, argv);
+    base_choose_device(argc, argv);
     seed = seed_from_environment();
     scratch = scratch_make();
     r.work = strdup(path_in(scratch, "work"));
     r.template = strdup(path_in(scratch, "start"));
+    r.copy = strdup(path_in(scratch, "copy"));
     r.shared = mmap(NULL, sizeof *r.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (r.work == NULL || r.template == NULL || r.shared == MAP_FAILED)
+    if (r.work == NULL || r.template == NULL || r.copy == NULL || r.shared == MAP_FAILED)
         die("out of memory");
     make_template(path_in(scratch, "template"), &m);
     for (size_t i = 0; i < OPERATIONS; i++) {
@@ -459,6 +494,7 @@ main(int argc, char **argv)
     free((void *)(uintptr_t)r.template);
     munmap(r.shared, sizeof *r.shared);
     free((void *)(uintptr_t)r.work);
+    free((void *)(uintptr_t)r.copy);
     scratch_remove(scratch);
     return 0;
 }

@@ -240,7 +240,7 @@ main(int argc, char **argv)
         printf("skipped: %s\n", why);
         return SKIP;
     }
-    base_count(argc, argv);
+    base_choose_device(argc, argv);
     seed = seed_from_environment();
     scratch = scratch_make();
     snprintf(w.base, sizeof w.base, "%s/base", scratch);

@@ -303,7 +303,7 @@ main(int argc, char **argv)
     uint64_t random = seed_from_environment();
     vault_pair p;
 
-    base_count(argc, argv);
+    base_choose_device(argc, argv);
     base_create(scratch, &p);
     base_close(&p);
     run_alone(scratch, long_form() ? 520 : 45, &random);

@@ -8,7 +8,7 @@
  *
  * The linker puts the __wrap_ functions below in the place of what the library calls; SQLite and libcrypto get theirs
  * through their own interfaces. Short form: some requests of each operation. PQE_BEDS=1: more, other ones
- * at each run.
+ * at each run. With the argument "native" a device keeps the ML-KEM keys (tests/backend/nativekem.h), and it is about these.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -26,6 +26,8 @@
 #include <pqc_enclave/recovery.h>
 #include <pqc_enclave/audit.h>
 
+#include "backend/nativekem.h"
+#include "backend/registry.h"
 #include "crypto/crypto.h"
 #include "fault/common.h"
 #include "unit/support.h"
@@ -225,6 +227,7 @@ static struct {
     char base[PATH_MAX], fresh[PATH_MAX], fresh_key[PATH_MAX + 32], config[PATH_MAX + 32];
     vault_pair p;
     uint8_t *small, *large, *huge;
+    bool native;
     bool cold; /* libcrypto may be spoilt after a failure */
 } world;
 
@@ -655,6 +658,14 @@ remove_fresh(void)
 
 /* ---- recovery keys and moves: on a copy, which the operation takes elsewhere ---- */
 
+static pqe_status
+open_backend(const char *config, pqe_backend **out, pqe_error *err)
+{
+    if (!world.native)
+        return pqe_backend_open(config, NULL, out, err);
+    return pqe_backend_open_ops(nativekem_wrap(pqe__backend_find("file")), strchr(config, ':') + 1, NULL, out, err);
+}
+
 static const char recovery_words[] =
     "letter advice cage absurd amount doctor acoustic avoid letter advice cage absurd amount doctor acoustic avoid "
     "letter advice cage absurd amount doctor acoustic bless";
@@ -714,11 +725,11 @@ copy_vault(void)
 }
 
 static void
-check_no_key_left(const char *what, pqe_status status)
+check_no_key_left(const char *what, pqe_status status, size_t pairs)
 {
     struct stat st;
 
-    if (status != PQE_OK && lstat(path_in(world.base, "fresh.key"), &st) == 0)
+    if (status != PQE_OK && (lstat(path_in(world.base, "fresh.key"), &st) == 0 || nativekem_pairs() != pairs))
         die("a failed %s leaves its key behind: %s", what, pqe_status_name(status));
 }
 
@@ -729,10 +740,11 @@ run_recovery_use(pqe_error *err)
     pqe_recovery_use_opts o = {.size = sizeof o, .dir = world.fresh};
     pqe_recovery_key *key;
     pqe_vault *vault = NULL;
+    size_t pairs = nativekem_pairs();
     pqe_status status = recovery_key(&key, err);
 
     if (status == PQE_OK)
-        status = pqe_backend_open(world.fresh_key, NULL, &backend, err);
+        status = open_backend(world.fresh_key, &backend, err);
     o.key = key;
     o.backend = backend;
     if (status == PQE_OK)
@@ -740,7 +752,7 @@ run_recovery_use(pqe_error *err)
     pqe_vault_close(&vault);
     pqe_backend_close(&backend);
     pqe_recovery_key_free(&key);
-    check_no_key_left("recovery", status);
+    check_no_key_left("recovery", status, pairs);
     return status;
 }
 
@@ -751,10 +763,11 @@ run_move(pqe_error *err)
     pqe_backend *old = NULL, *backend = NULL;
     pqe_vault_opts v = {.size = sizeof v, .dir = world.fresh};
     pqe_vault *vault = NULL;
-    pqe_status status = pqe_backend_open(world.config, NULL, &old, err);
+    size_t pairs = nativekem_pairs();
+    pqe_status status = open_backend(world.config, &old, err);
 
     if (status == PQE_OK)
-        status = pqe_backend_open(world.fresh_key, NULL, &backend, err);
+        status = open_backend(world.fresh_key, &backend, err);
     v.backend = old;
     o.backend = backend;
     if (status == PQE_OK)
@@ -766,7 +779,7 @@ run_move(pqe_error *err)
     pqe_vault_close(&vault);
     pqe_backend_close(&old);
     pqe_backend_close(&backend);
-    check_no_key_left("move", status);
+    check_no_key_left("move", status, pairs);
     return status;
 }
 
@@ -954,13 +967,23 @@ try_first_use(uint64_t *seed)
     fflush(stdout);
 }
 
+/* Where device keys, and what is sealed to them, are made or made anew. */
+static bool
+is_about_keys(const operation *op)
+{
+    return op->run == run_rotate || op->run == run_rekey || op->run == run_recovery_create ||
+           op->run == run_recovery_use || op->run == run_move;
+}
+
 int
-main(void)
+main(int argc, char **argv)
 {
     char *scratch = scratch_make();
     uint64_t seed = seed_from_environment();
     pid_t child;
 
+    base_choose_device(argc, argv);
+    world.native = argc > 1;
     take_over_allocators();
     snprintf(world.base, sizeof world.base, "%s", scratch);
     snprintf(world.fresh, sizeof world.fresh, "%s", path_in(scratch, "fresh"));
@@ -979,11 +1002,12 @@ main(void)
     }
     if (wait_for(child) != 0)
         die("the vault could not be made (see above)");
-    try_first_use(&seed);
+    if (!world.native)
+        try_first_use(&seed);
     base_open(world.base, &world.p);
     must(pqe_identity_create(world.p.vault, NULL, NULL, err)); /* from here on rotations have one to seal anew */
     for (size_t i = 0; i < OPERATIONS; i++)
-        for (int k = 0; k < KINDS; k++)
+        for (int k = 0; k < KINDS && (!world.native || is_about_keys(&operations[i])); k++)
             try_operation(&operations[i], (kind)k, &seed);
     base_close(&world.p);
     free(world.small);

@@ -236,7 +236,7 @@ main(int argc, char **argv)
     pid_t children[32];
     vault_pair p;
 
-    base_count(argc, argv);
+    base_choose_device(argc, argv);
     a.counters = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (a.counters == MAP_FAILED)
         die("out of memory");

@@ -237,8 +237,7 @@ static void
 make(host *h)
 {
     open_vault(h);
-    if (!h->native) /* which takes none */
-        have_recovery_key(h);
+    have_recovery_key(h);
     put_file(h, "small", "small.bin");
 }
 

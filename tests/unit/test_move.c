@@ -273,7 +273,6 @@ test_native(void **state)
     bench *b = *state;
     char config[600];
     pqe_backend *first = NULL, *second = NULL;
-    pqe_recovery_key *key = NULL;
     size_t before = nativekem_pairs();
 
     snprintf(config, sizeof config, "key-file=%s", scratch_path(b->scratch, "key2"));
@@ -290,8 +289,6 @@ test_native(void **state)
     assert_int_equal(nativekem_pairs(), before + 2);
     check_whole(b->vault);
     put_ok(b->vault, "second", "2", 1);
-    assert_pqe_ok(pqe_recovery_key_generate(&key, err));
-    assert_int_equal(pqe_recovery_create(b->vault, key, NULL, NULL), PQE_E_UNAVAILABLE);
     assert_int_equal(move(b->vault, second, true, false), PQE_OK);
     assert_int_equal(nativekem_pairs(), before + 4); /* the old ones are kept, as its key is */
     check_whole(b->vault);
@@ -303,10 +300,6 @@ test_native(void **state)
     assert_int_equal(nativekem_pairs(), before + 2); /* these were destroyed with the key */
     check_whole(b->vault);
     get_equals(b->vault, "second", "2", 1);
-    assert_pqe_ok(pqe_recovery_create(b->vault, key, NULL, err));
-    assert_int_equal(move(b->vault, first, false, false), PQE_E_UNAVAILABLE); /* it could not be kept there */
-    check_whole(b->vault);
-    pqe_recovery_key_free(&key);
     pqe_backend_close(&first);
     pqe_backend_close(&second);
 }

@@ -14,8 +14,6 @@
 
 #include "backend/faulty.h"
 #include "backend/nativekem.h"
-#include <pqc_enclave/recovery.h>
-
 #include "unit/support.h"
 #include "vault/internal.h"
 
@@ -209,20 +207,6 @@ test_changes_tier_at_rotation(void **state)
     assert_int_equal(pqe_vault_unlock(vault, 0, NULL), PQE_E_UNAVAILABLE);
     pqe_vault_close(&vault);
     pqe_backend_close(&sealing);
-}
-
-/* The device keeps the key: there is nothing that could be sealed to a recovery key. */
-static void
-test_no_recovery_key(void **state)
-{
-    pqe_vault *vault = vault_create(vault_dir(), backend);
-    pqe_recovery_key *key = NULL;
-
-    (void)state;
-    assert_pqe_ok(pqe_recovery_key_generate(&key, err));
-    assert_int_equal(pqe_recovery_create(vault, key, "none", NULL), PQE_E_UNAVAILABLE);
-    pqe_recovery_key_free(&key);
-    pqe_vault_close(&vault);
 }
 
 /* ---- what goes wrong ---- */
@@ -505,7 +489,6 @@ main(void)
         cmocka_unit_test_setup_teardown(test_grant_key, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_rotation, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_changes_tier_at_rotation, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_no_recovery_key, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_tampering, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_exchanged_items, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_misfit, set_up, tear_down),

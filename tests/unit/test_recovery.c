@@ -413,22 +413,6 @@ native_sign(void *self, void *key, pqe_sig_algorithm algorithm, const uint8_t *h
     return PQE_E_BACKEND;
 }
 
-static pqe_status
-refuse_kem_make(void *self, void *key, pqe_blob *handle, pqe_blob *public_key, pqe_error *err)
-{
-    (void)self, (void)key, (void)handle, (void)public_key, (void)err;
-    return PQE_E_BACKEND;
-}
-
-static pqe_status
-refuse_kem_decapsulate(void *self, void *key, const uint8_t *handle, size_t handle_len, const uint8_t *ciphertext,
-                       size_t ciphertext_len, pqe_blob *shared_secret, pqe_error *err)
-{
-    (void)self, (void)key, (void)handle, (void)handle_len, (void)ciphertext, (void)ciphertext_len;
-    (void)shared_secret, (void)err;
-    return PQE_E_BACKEND;
-}
-
 static void
 test_native_identities(void **state)
 {
@@ -465,26 +449,6 @@ test_native_identities(void **state)
     assert_pqe_ok(pqe_verify(vault, NULL, NULL, NULL, NULL, err));
     pqe_vault_close(&vault);
     pqe_backend_close(&fresh);
-}
-
-/* A backend that keeps the decapsulation key to itself has nothing to seal to a recovery key. */
-static void
-test_native_kem(void **state)
-{
-    bench *b = *state;
-    pqe_backend_ops ops = pqe__memory_ops;
-    pqe_backend *native = NULL;
-    pqe_rotate_opts move = {.size = sizeof move};
-
-    ops.info.capabilities |= PQE_CAP_NATIVE_KEM;
-    ops.kem_make = refuse_kem_make;
-    ops.kem_decapsulate = refuse_kem_decapsulate;
-    assert_pqe_ok(pqe_backend_open_ops(&ops, "", NULL, &native, err));
-    assert_pqe_ok(pqe_recovery_create(b->vault, b->key, NULL, err));
-    move.backend = native;
-    assert_int_equal(pqe_rotate(b->vault, &move, NULL), PQE_E_UNAVAILABLE);
-    get_equals(b->vault, "model", "weights", 7);
-    pqe_backend_close(&native);
 }
 
 /* ---- failing calls ---- */
@@ -536,7 +500,6 @@ main(void)
         cmocka_unit_test_setup_teardown(test_place_taken, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_fork, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_native_identities, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_native_kem, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failing_backend, set_up, tear_down),
     };
 

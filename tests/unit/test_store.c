@@ -530,7 +530,8 @@ static void
 test_secrets(void **state)
 {
     pqe__store *store = make_store(NULL);
-    pqe__secret_row a = {.key_id = {1}, .sealed = {2}}, b = {.key_id = {3}, .sealed = {4}}, got;
+    pqe__secret_row a = {.key_id = {1}, .sealed = {2}, .sealed_len = PQE__SEALED_SECRET_SIZE};
+    pqe__secret_row b = {.key_id = {3}, .sealed = {4}, .sealed_len = 2 * PQE__SEALED_SECRET_SIZE}, got;
 
     (void)state;
     begin(store, true);
@@ -548,7 +549,8 @@ test_secrets(void **state)
     }
     assert_pqe_ok(pqe__secret_fetch(store, a.rowid, &got, err));
     assert_memory_equal(got.key_id, a.key_id, sizeof a.key_id);
-    assert_memory_equal(got.sealed, a.sealed, sizeof a.sealed);
+    assert_int_equal(got.sealed_len, a.sealed_len);
+    assert_memory_equal(got.sealed, a.sealed, a.sealed_len);
     assert_memory_equal(got.digest, a.digest, sizeof a.digest);
     assert_int_equal(got.rowid, a.rowid);
     a.sealed[PQE__SEALED_SECRET_SIZE - 1] = 0xff;
@@ -559,6 +561,13 @@ test_secrets(void **state)
     assert_pqe_ok(pqe__secret_delete(store, a.rowid, err));
     assert_int_equal(pqe__secret_fetch(store, a.rowid, &got, NULL), PQE_E_TAMPERED);
     assert_pqe_ok(pqe__secret_fetch(store, b.rowid, &got, err));
+    assert_int_equal(got.sealed_len, sizeof b.sealed);
+    b.sealed[sizeof b.sealed - 1] = 0xff; /* the second sealing is under the digest too */
+    assert_pqe_ok(pqe__secret_digest(&b, err));
+    assert_memory_not_equal(got.digest, b.digest, sizeof b.digest);
+    b.sealed_len--;
+    assert_pqe_ok(pqe__secret_update(store, &b, err));
+    assert_int_equal(pqe__secret_fetch(store, b.rowid, &got, NULL), PQE_E_TAMPERED);
     assert_pqe_ok(pqe__secret_delete_all(store, err));
     assert_int_equal(pqe__secret_fetch(store, b.rowid, &got, NULL), PQE_E_TAMPERED);
     pqe__store_close(&store);
