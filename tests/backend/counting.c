@@ -117,6 +117,14 @@ read_value(const counted_key *k, uint64_t *value)
     return read_file(file_of(k, "counter", path), value, sizeof *value) == (ssize_t)sizeof *value;
 }
 
+/* What no file tells of is gone; what cannot be read may be there. */
+static pqe_status
+unreadable(pqe_error *err)
+{
+    return errno == ENOENT ? no(err, PQE_E_ROLLBACK, "the counter is gone")
+                           : no(err, PQE_E_BACKEND, "the counter cannot be read");
+}
+
 /* Where a new counter starts is the device's choice. */
 static pqe_status
 make_counter(const counted_key *k, pqe_error *err)
@@ -314,8 +322,10 @@ counting_read(void *self, void *key, uint64_t *value, pqe_blob *note, pqe_error 
     if (!k->counts)
         return no(err, PQE_E_UNAVAILABLE, "this vault has no counter");
     if (!read_value(k, value))
-        return no(err, PQE_E_ROLLBACK, "the counter is gone");
+        return unreadable(err);
     n = read_file(file_of(k, "note", path), note->data, note->capacity);
+    if (n < 0 && errno != ENOENT)
+        return no(err, PQE_E_BACKEND, "the note cannot be read");
     note->len = n > 0 ? (size_t)n : 0;
     return PQE_OK;
 }
@@ -327,7 +337,7 @@ step(const counted_key *k, uint64_t value, const uint8_t *note, size_t note_len,
     char path[PATH_SIZE];
 
     if (!read_value(k, &now))
-        return no(err, PQE_E_ROLLBACK, "the counter is gone");
+        return unreadable(err);
     if (value != now && value != now + 1)
         return no(err, PQE_E_BACKEND, "the counter takes one step at a time");
     if (fault == COUNTING_DIES_BEFORE)

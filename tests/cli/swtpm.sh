@@ -18,7 +18,7 @@ start() {
         --ctrl "type=unixio,path=$1/sock.ctrl" --flags not-need-init,startup-clear >"$1/log" 2>&1 &
     echo $! >"$1/pid"
     pids+=($!)
-    for _ in $(seq 100); do
+    for _ in $(seq 600); do
         if TPM2TOOLS_TCTI="swtpm:path=$work/$1/sock" tpm2_getcap properties-fixed >/dev/null 2>&1; then return 0; fi
         sleep 0.05
     done

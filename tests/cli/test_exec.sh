@@ -132,7 +132,7 @@ says "True 0000000000000000"
 if is_root; then
     # The program may be there before we have closed our own.
     # shellcheck disable=SC2016
-    ok exec cred -- sh -c 'for i in $(seq 50); do ls -l /proc/$PPID/fd | grep -q memfd || break; sleep 0.1; done
+    ok exec cred -- sh -c 'for i in $(seq 300); do ls -l /proc/$PPID/fd | grep -q memfd || break; sleep 0.1; done
         ls -l /proc/$PPID/fd'
     says " 0 -> "
     says_not index.db

@@ -141,7 +141,7 @@ if is_root && unshare -m true 2>/dev/null; then
     # shellcheck disable=SC2016
     unshare -m env --default-signal bash -c 'mount -t tmpfs none /proc && exec "$@"' - \
         "$PQC_ENCLAVE" get name -o named --vault asking --passphrase-file passes 2>"$err" &
-    for _ in $(seq 100); do
+    for _ in $(seq 600); do
         [ -z "$(find . -name '.pqc-enclave*')" ] || break
         sleep 0.05
     done

@@ -26,7 +26,7 @@ ok list --vault pv --passphrase-file pass
 mkfifo fifo
 for signal in INT TERM HUP; do
     env --default-signal "$PQC_ENCLAVE" init --vault waiting --passphrase-file fifo >"$out" 2>"$err" &
-    for _ in $(seq 100); do
+    for _ in $(seq 600); do
         [ -e waiting/index.db.new ] && break
         sleep 0.05
     done

@@ -224,21 +224,24 @@ base_choose_device(int argc, char **argv)
         puts(counted ? "with a counter" : "with keys of the device's");
 }
 
-void
-base_backend(const char *base, const char *key, pqe_backend **out)
+bool
+base_counts(void)
 {
-    const pqe_backend_ops *ops = pqe__backend_find("file");
+    return counted;
+}
+
+pqe_status
+base_backend(const char *base, const char *key, pqe_backend **out, pqe_error *err)
+{
+    const pqe_backend_ops *file = pqe__backend_find("file");
     char config[2 * PATH_MAX + 64];
 
-    if (counted)
+    if (counted) {
         snprintf(config, sizeof config, "%s/device-%s|key-file=%s/%s", base, key, base, key);
-    else
-        snprintf(config, sizeof config, "key-file=%s/%s", base, key);
-    if (counted)
-        ops = counting_wrap(ops);
-    else if (native)
-        ops = nativekem_wrap(ops);
-    must(pqe_backend_open_ops(ops, config, NULL, out, err));
+        return pqe_backend_open_ops(counting_wrap(file), config, NULL, out, err);
+    }
+    snprintf(config, sizeof config, "key-file=%s/%s", base, key);
+    return pqe_backend_open_ops(native ? nativekem_wrap(file) : file, config, NULL, out, err);
 }
 
 static void
@@ -247,7 +250,7 @@ open_base(const char *base, const char *key, bool create, vault_pair *out)
     pqe_vault_opts o = {.size = sizeof o, .dir = path_in(base, "vault"), .create = create};
 
     *out = (vault_pair){NULL, NULL};
-    base_backend(base, key, &out->backend);
+    must(base_backend(base, key, &out->backend, err));
     o.backend = out->backend;
     must(pqe_vault_open(&o, &out->vault, err));
 }
@@ -291,7 +294,7 @@ check_older_refused(const char *base, const char *older, const char *where)
     must(pqe_vault_peek(path_in(older, "vault"), &then, err));
     tree_remove(path_in(base, "vault"));
     tree_copy(path_in(older, "vault"), path_in(base, "vault"));
-    base_backend(base, "key", &p.backend);
+    must(base_backend(base, "key", &p.backend, err));
     o.dir = path_in(base, "vault");
     o.backend = p.backend;
     must(pqe_vault_open(&o, &p.vault, err));

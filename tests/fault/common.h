@@ -60,8 +60,9 @@ typedef struct vault_pair {
 /** With the argument "counted" vaults get a counter from here on (tests/backend/counting.h), in <base>/device-<key>; with
  *  "native" their device keeps the ML-KEM keys itself (tests/backend/nativekem.h). */
 void base_choose_device(int argc, char **argv);
+bool base_counts(void);
 /** The file backend with the key file <base>/<key>. */
-void base_backend(const char *base, const char *key, pqe_backend **out);
+pqe_status base_backend(const char *base, const char *key, pqe_backend **out, pqe_error *err);
 void base_create(const char *base, vault_pair *out);
 /** Opens and unlocks; by the key file <base>/key2 where the vault has moved to that. */
 void base_open(const char *base, vault_pair *out);

@@ -102,7 +102,7 @@ second_backend(const char *base)
 {
     pqe_backend *backend = NULL;
 
-    base_backend(base, "key2", &backend);
+    must(base_backend(base, "key2", &backend, err));
     return backend;
 }
 

@@ -107,7 +107,7 @@ body_b(void *arg)
     vault_pair p;
     pqe_status status;
 
-    base_backend(j->base, "key", &p.backend);
+    must(base_backend(j->base, "key", &p.backend, err));
     o.backend = p.backend;
     status = pqe_vault_open(&o, &p.vault, &error);
     if (status == PQE_OK)

@@ -156,12 +156,12 @@ rotator(const arena *a, counters *c, uint64_t random)
     vault_pair p;
 
     base_open(a->base, &p);
-    while (seconds_now() < a->end) {
+    do {
         pqe_rotate_opts o = {.size = sizeof o, .rekey = draw(&random, 2) == 0};
         must(pqe_rotate(p.vault, &o, err));
         c->rotations++;
         usleep(200000 + draw(&random, 300000));
-    }
+    } while (seconds_now() < a->end);
     base_close(&p);
 }
 
@@ -171,11 +171,11 @@ verifier(const arena *a, counters *c)
     vault_pair p;
 
     base_open(a->base, &p);
-    while (seconds_now() < a->end) {
+    do {
         /* Bodies that others are just putting into place look like orphans; damage there must never be. */
         check_verified(p.vault, -1, false, "verifier");
         c->verifications++;
-    }
+    } while (seconds_now() < a->end);
     base_close(&p);
 }
 

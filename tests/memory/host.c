@@ -384,7 +384,7 @@ let_contents_go(host *h)
         pqe_content_free(&h->held[i], h->held_len[i]);
 }
 
-/* The session of one second ends by itself: nothing is called until the dump is taken. */
+/* The session of two seconds ends by itself: nothing is called until the dump is taken. */
 static void
 let_expire(host *h)
 {
@@ -395,7 +395,7 @@ let_expire(host *h)
     pqe_reader_close(&h->reader);
     pqe_reader_close(&h->small_reader);
     pqe_writer_abort(&h->writer);
-    OK(pqe_vault_unlock(h->vault, 1, err));
+    OK(pqe_vault_unlock(h->vault, 2, err));
     OK(pqe_get(h->vault, h->name, &content, &len, NULL, err));
     pqe_content_free(&content, len);
     leave_open(h);

@@ -15,6 +15,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
+
 #include "backend/scratch.h"
 #include "backend/tpm2/device.h"
 
@@ -92,7 +96,7 @@ swtpm_start(swtpm *t)
         die("fork");
     if (t->pid == 0)
         run_swtpm(t->dir);
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 3000; i++) {
         if (answers(control) && answers(commands))
             return;
         nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
@@ -124,6 +128,19 @@ swtpm_stop(swtpm *t, bool kill_it)
         swtpm_tool(t, "tpm2_shutdown");
     kill(t->pid, kill_it ? SIGKILL : SIGTERM);
     waitpid(t->pid, NULL, 0);
+}
+
+void
+swtpm_mind_leaks(bool mind)
+{
+#ifdef __SANITIZE_ADDRESS__
+    if (mind)
+        __lsan_enable();
+    else
+        __lsan_disable();
+#else
+    (void)mind;
+#endif
 }
 
 int

@@ -369,7 +369,7 @@ test_expired(void **state)
     pqe_batch *batch;
 
     (void)state;
-    assert_pqe_ok(pqe_vault_unlock(b.v, 1, err));
+    assert_pqe_ok(pqe_vault_unlock(b.v, 3, err));
     batch = start(b.v);
     assert_int_equal(add(batch, "a", "a", 1), PQE_OK);
     while (pqe_vault_is_unlocked(b.v))

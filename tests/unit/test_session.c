@@ -97,7 +97,7 @@ test_expiry(void **state)
     (void)state;
     put_ok(v, "a", content, 100000);
     began = now_ms();
-    assert_pqe_ok(pqe_vault_unlock(v, 1, err));
+    assert_pqe_ok(pqe_vault_unlock(v, SHORT_TTL, err));
     assert_pqe_ok(pqe_reader_open(v, "a", &r, err));
     assert_pqe_ok(pqe_reader_read(r, buf, sizeof buf, &got, err));
     assert_pqe_ok(pqe_writer_open(v, &o, &written, err));
@@ -106,7 +106,7 @@ test_expiry(void **state)
     assert_pqe_ok(pqe_writer_write(finished, "new", 3, err));
     while (pqe_vault_is_unlocked(v))
         sleep_ms(1);
-    assert_in_time(began, now_ms(), 1);
+    assert_in_time(began, now_ms(), SHORT_TTL);
     assert_all_calls_locked(v);
     memset(buf, 0x55, sizeof buf);
     assert_int_equal(pqe_reader_read(r, buf, sizeof buf, &got, NULL), PQE_E_LOCKED);
@@ -143,7 +143,7 @@ test_wiped_without_a_call(void **state)
     (void)state;
     put_ok(v, "a", "content", 7);
     began = now_ms();
-    assert_pqe_ok(pqe_vault_unlock(v, 1, err));
+    assert_pqe_ok(pqe_vault_unlock(v, SHORT_TTL, err));
     assert_pqe_ok(pqe_reader_open(v, "a", &r, err));
     assert_pqe_ok(pqe_writer_open(v, &o, &w, err));
     secret = v->session->keys->secret;
@@ -152,7 +152,7 @@ test_wiped_without_a_call(void **state)
     assert_false(is_wiped(secret->root, 32));
     assert_false(is_wiped(secret->wrap[0], 32));
     assert_false(is_wiped(backend_key, 32));
-    assert_in_time(began, wait_until_gone(v), 1);
+    assert_in_time(began, wait_until_gone(v), SHORT_TTL);
     assert_true(is_wiped(secret, sizeof *secret));
     assert_true(is_wiped(backend_key, 32));
     pqe_writer_abort(&w);
@@ -174,7 +174,7 @@ test_shorter_and_longer(void **state)
     (void)state;
     put_ok(longer, "a", "content", 7);
     assert_pqe_ok(pqe_vault_unlock(shorter, 1000, err));
-    assert_pqe_ok(pqe_vault_unlock(longer, 1, err));
+    assert_pqe_ok(pqe_vault_unlock(longer, SHORT_TTL, err));
     assert_pqe_ok(pqe_reader_open(longer, "a", &r, err));
     began = now_ms();
     assert_pqe_ok(pqe_vault_unlock(shorter, 1, err));
@@ -182,7 +182,7 @@ test_shorter_and_longer(void **state)
     /* The first session ended when the second began. */
     assert_int_equal(pqe_reader_read(r, &byte, 1, &got, NULL), PQE_E_LOCKED);
     assert_in_time(began, wait_until_gone(shorter), 1);
-    sleep_ms(300);
+    sleep_ms(SHORT_TTL * 1000); /* so that the first one would have ended too */
     assert_true(pqe_vault_is_unlocked(longer));
     assert_in_range(pqe_vault_ttl(longer), 900, 1000);
     get_equals(longer, "a", "content", 7);
@@ -231,13 +231,13 @@ test_close_while_unlocked(void **state)
     const pqe__secrets *secret;
 
     (void)state;
-    assert_pqe_ok(pqe_vault_unlock(v, 1, err));
+    assert_pqe_ok(pqe_vault_unlock(v, SHORT_TTL, err));
     put_ok(v, "a", "content", 7);
     secret = v->session->keys->secret;
     assert_false(is_wiped(secret, sizeof *secret));
     pqe_vault_close(&v);
     assert_true(is_wiped(secret, sizeof *secret));
-    sleep_ms(1200); /* the watcher has forgotten it */
+    sleep_ms(SHORT_TTL * 1000 + 200); /* the watcher has forgotten it */
     v = vault_create(NULL, b);
     put_ok(v, "a", "content", 7);
     pqe_vault_close(&v);
@@ -313,13 +313,13 @@ test_clock_is_set(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof shifts / sizeof shifts[0]; i++) {
         uint64_t began = now_ms();
-        assert_pqe_ok(pqe_vault_unlock(v, 1, err));
+        assert_pqe_ok(pqe_vault_unlock(v, SHORT_TTL, err));
         put_and_get_time(v, before);
         clock_shift = shifts[i];
-        assert_int_equal(pqe_vault_ttl(v), 1);
+        assert_in_range(pqe_vault_ttl(v), 1, SHORT_TTL);
         put_and_get_time(v, after);
         assert_int_equal(strcmp(after, before) > 0, shifts[i] > 0);
-        assert_in_time(began, wait_until_gone(v), 1);
+        assert_in_time(began, wait_until_gone(v), SHORT_TTL);
         assert_int_equal(get_status(v, "a"), PQE_E_LOCKED);
         clock_shift = 0;
     }

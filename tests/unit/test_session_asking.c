@@ -99,17 +99,17 @@ test_expiry_while_a_person_is_asked(void **state)
     uint64_t began;
 
     (void)state;
-    v = start_asking(dir, &person, 1, unlock_again, &asking, &thread);
+    v = start_asking(dir, &person, SHORT_TTL, unlock_again, &asking, &thread);
     began = now_ms();
-    assert_pqe_ok(pqe_vault_unlock(other, 2, err));
+    assert_pqe_ok(pqe_vault_unlock(other, SHORT_TTL + 1, err));
     secret = v->session->keys->secret;
     while (pqe_vault_is_unlocked(v)) /* without a pause: so that a call may notice before the watcher does */
         ;
     assert_false(pqe_vault_is_unlocked(v));
-    assert_true(now_ms() - began < 1000 + LATE_MS);
+    assert_true(now_ms() - began < SHORT_TTL * 1000 + LATE_MS);
     assert_true(is_gone(v));
     assert_true(is_wiped(secret, sizeof *secret));
-    assert_in_time(began, wait_until_gone(other), 2);
+    assert_in_time(began, wait_until_gone(other), SHORT_TTL + 1);
     answer_at_last(&person, &asking, thread);
     pqe_vault_close(&other);
     pqe_backend_close(&b);
@@ -160,14 +160,14 @@ test_expiry_while_a_new_one_is_asked(void **state)
     const uint8_t *backend_key;
     pthread_t thread;
     uint64_t began = now_ms();
-    pqe_vault *v = start_asking(dir, &person, 1, change_passphrase, &asking, &thread);
+    pqe_vault *v = start_asking(dir, &person, SHORT_TTL, change_passphrase, &asking, &thread);
 
     (void)state;
     secret = v->session->keys->secret;
     backend_key = v->session->backend_key;
     while (pqe_vault_is_unlocked(v))
         ;
-    assert_true(now_ms() - began < 1000 + LATE_MS);
+    assert_true(now_ms() - began < SHORT_TTL * 1000 + LATE_MS);
     assert_true(is_gone(v));
     assert_true(is_wiped(secret, sizeof *secret));
     began = now_ms();

@@ -354,7 +354,7 @@ child_has_its_own(void)
     bool gone = false;
 
     put_ok(v, "own", "content", 7);
-    if (pqe_vault_unlock(v, 1, NULL) != PQE_OK)
+    if (pqe_vault_unlock(v, 3, NULL) != PQE_OK)
         return false;
     get_equals(v, "own", "content", 7);
     while (!gone) {

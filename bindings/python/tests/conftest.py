@@ -15,8 +15,9 @@ from pqc_enclave_sdk import EnclaveVault, FileEnclaveBackend, InMemoryEnclaveBac
 
 @pytest.fixture
 def scratch(monkeypatch):
-    """A directory in memory where possible (the tests sync a lot), with a configuration directory of its own."""
-    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    """A directory in memory where there is room (the tests sync a lot), with a configuration directory of its own."""
+    roomy = os.access("/dev/shm", os.W_OK) and shutil.disk_usage("/dev/shm").free >= 2 << 30
+    base = "/dev/shm" if roomy else None
     path = pathlib.Path(tempfile.mkdtemp(prefix="pqe-python-", dir=base))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(path / "config"))
     yield path

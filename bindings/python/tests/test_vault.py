@@ -425,12 +425,15 @@ def test_other_threads_run_meanwhile(vault):
 
     thread = threading.Thread(target=tick)
     thread.start()
-    begin = time.monotonic()
-    vault.put_artifact("a", KIND, content)
-    end = time.monotonic()
+    meanwhile, deadline = 0, time.monotonic() + 60
+    while meanwhile < 5 and time.monotonic() < deadline:  # a busy machine may leave the thread little of one put
+        begin = time.monotonic()
+        vault.put_artifact("a", KIND, content)
+        end = time.monotonic()
+        meanwhile += len([t for t in ticks if begin < t < end])
     over.set()
     thread.join()
-    assert len([t for t in ticks if begin < t < end]) >= 5
+    assert meanwhile >= 5
 
 
 def test_flipped_byte(file_vault, scratch):
