@@ -75,7 +75,7 @@ pqe_status pqe__recipient_open_root(pqe_vault *vault, pqe__keys *keys, pqe_error
 
 /** Seals all session secrets to fresh->vault_key and `recipient` (NULL: none); `fresh` may be the session's own keys. */
 pqe_status pqe__secrets_reseal(pqe__txn *txn, const pqe__keys *fresh, const pqe__kem_key *recipient, pqe_error *err);
-/** Opens all session secrets: nothing that is sealed under them is damaged by that alone. */
+/** Opens all session secrets, to find out what pqe__secrets_reseal() would fail at. */
 pqe_status pqe__secrets_check(pqe__txn *txn, pqe_error *err);
 
 #endif

@@ -457,14 +457,19 @@ forget_removes_only_that_vaults(void **state)
     static const uint8_t other_id[PQE_VAULT_ID_SIZE] = {0x77};
     char config[SCRATCH_PATH_MAX + 32], path[SCRATCH_PATH_MAX], temp[SCRATCH_PATH_MAX], name[64], hex[33];
     pqe_backend *backend;
+    pqe_error err = {0};
+    void *key;
 
     (void)state;
     pqe__hex_encode(vault_id, sizeof vault_id, hex);
     snprintf(name, sizeof name, ".%s.tmp", hex);
     write_file(scratch_path(name, temp), key_text, 20, 0600);
     snprintf(config, sizeof config, "file:key-file=%s", scratch_path("key", path));
+    assert_int_equal(enrol(config, &backend, &key, &err),
+                     PQE_E_EXISTS); /* as a move would find it, which forgets nothing */
+    assert_non_null(strstr(err.message, name));
+    assert_int_equal(scratch_entries(), 1);
     write_file(path, key_text, sizeof key_text - 1, 0600);
-    assert_int_equal(pqe_backend_open(config, NULL, &backend, NULL), PQE_OK);
     pqe__backend_forget(backend, other_id);
     assert_int_equal(scratch_entries(), 2);
     pqe__backend_forget(backend, vault_id);

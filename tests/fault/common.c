@@ -233,18 +233,15 @@ base_counts(void)
 pqe_status
 base_backend(const char *base, const char *key, pqe_backend **out, pqe_error *err)
 {
-    const pqe_backend_ops *ops = pqe__backend_find("file");
+    const pqe_backend_ops *file = pqe__backend_find("file");
     char config[2 * PATH_MAX + 64];
 
-    if (counted)
+    if (counted) {
         snprintf(config, sizeof config, "%s/device-%s|key-file=%s/%s", base, key, base, key);
-    else
-        snprintf(config, sizeof config, "key-file=%s/%s", base, key);
-    if (counted)
-        ops = counting_wrap(ops);
-    else if (native)
-        ops = nativekem_wrap(ops);
-    return pqe_backend_open_ops(ops, config, NULL, out, err);
+        return pqe_backend_open_ops(counting_wrap(file), config, NULL, out, err);
+    }
+    snprintf(config, sizeof config, "key-file=%s/%s", base, key);
+    return pqe_backend_open_ops(native ? nativekem_wrap(file) : file, config, NULL, out, err);
 }
 
 static void

@@ -287,16 +287,14 @@ keeper_kill(keeper *k)
 
 /* ---- recovery afterwards ---- */
 
-/* Whatever was sealed anew, for the recovery key that was there before too. On a copy, without the keys beside it. */
+/* Whatever was sealed anew, for the recovery key that was there before too. On a copy, with nothing beside it. */
 static void
 check_recoverable(const char *work, const char *copy, const model *m, const char *where)
 {
-    static const char *const lost[] = {"key", "key2", "device-key", "device-key2"};
-
     tree_remove(copy);
-    tree_copy(work, copy);
-    for (size_t i = 0; i < sizeof lost / sizeof lost[0]; i++)
-        unlink(path_in(copy, lost[i]));
+    if (mkdir(copy, 0700) != 0)
+        die("mkdir: %s", strerror(errno));
+    tree_copy(path_in(work, "vault"), path_in(copy, "vault"));
     use_key(copy);
     check_base(copy, m, m, where);
 }

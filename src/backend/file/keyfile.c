@@ -282,7 +282,12 @@ make_temporary(int dir, const char *path, char temp[TEMP_NAME_SIZE], const uint8
     temporary_name(id, temp);
     fd = openat(dir, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) {
-        status = pqe__fail_errno(err, errno, "cannot make the key file");
+        if (errno == EEXIST)
+            status = pqe__fail(err, PQE_E_EXISTS, PQE_ORIGIN_IO, EEXIST,
+                               "key file %s is being made, or that was cut short: then remove %s beside it",
+                               show(path).text, temp);
+        else
+            status = pqe__fail_errno(err, errno, "cannot make the key file");
         temp[0] = '\0';
         return status;
     }
