@@ -464,6 +464,9 @@ void pqe__renewed_identities_free(pqe__renewed_identities **all);
 
 /** Removes row and entries; another identity becomes the default if this was it. */
 pqe_status pqe__identity_remove(pqe__txn *txn, const pqe__identity_found *found, pqe_error *err);
+/** The same of one whose record is damaged: by its entry, which is proved. `did_or_name`, for the log, may be NULL. */
+pqe_status pqe__identity_remove_damaged(pqe__txn *txn, const char *did_or_name, const pqe__entry *entry,
+                                        pqe_error *err);
 
 /* ---- rotate.c ---- */
 
