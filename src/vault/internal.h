@@ -209,6 +209,9 @@ pqe_status pqe__keys_derive(pqe__keys *keys, pqe_error *err);
  *  verified bytes, private part and generation into `session`. With `recovery` (else NULL) by that key instead of the
  *  backend. */
 pqe_status pqe__session_load(pqe_vault *vault, pqe__session *session, const pqe_recovery_key *recovery, pqe_error *err);
+/** After such a failure: whether another process has replaced the device keys since those of `epoch`, so that the device may
+ *  have forgotten them for good reason, and what failed is to be tried anew. db_lock is held, no transaction runs. */
+bool pqe__session_overtaken(pqe_vault *vault, pqe_status failure, uint32_t epoch);
 /** Remembers what state session->backend_key is attached with. */
 pqe_status pqe__session_note_state(pqe__session *session, const uint8_t *state, size_t len, pqe_error *err);
 /** Reads and verifies the head of the current transaction. *reload: the device keys were changed by another process, and

@@ -328,6 +328,64 @@ pqe__session_read_head(pqe_vault *vault, pqe__session *session, pqe__head *head,
     return status == PQE_OK ? accept_head(session, session->keys, bytes, len, head, err) : status;
 }
 
+/* Of the head in the store; 0 if it cannot be read. In a transaction. Nothing but another try depends on it. */
+static uint32_t
+stored_epoch(pqe_vault *vault)
+{
+    uint8_t bytes[PQE__HEAD_MAX], tag[PQE__HEAD_TAG_SIZE];
+    const uint8_t *sealed;
+    size_t len, sealed_len;
+    pqe__head head;
+
+    if (pqe__store_get_head(vault->store, bytes, &len, tag, NULL) != PQE_OK ||
+        pqe__head_decode(bytes, len, &head, &sealed, &sealed_len, NULL) != PQE_OK)
+        return 0;
+    return head.key_epoch;
+}
+
+bool
+pqe__session_overtaken(pqe_vault *vault, pqe_status failure, uint32_t epoch)
+{
+    uint32_t now;
+
+    /* What a device says where a key pair is not there any more. */
+    if ((failure != PQE_E_DECRYPTION && failure != PQE_E_BACKEND) ||
+        pqe__store_begin(vault->store, false, NULL) != PQE_OK)
+        return false;
+    now = stored_epoch(vault);
+    pqe__store_rollback(vault->store);
+    return now != 0 && now != epoch;
+}
+
+static pqe_status
+load_once(pqe_vault *vault, pqe__session *session, uint32_t *epoch, pqe_error *err)
+{
+    pqe_status status = pqe__store_begin(vault->store, false, err);
+
+    *epoch = 0;
+    if (status != PQE_OK)
+        return status;
+    *epoch = stored_epoch(vault);
+    status = pqe__session_load(vault, session, NULL, err);
+    pqe__store_rollback(vault->store);
+    return status;
+}
+
+/* Loads in a transaction of its own. */
+static pqe_status
+load(pqe_vault *vault, pqe__session *session, pqe_error *err)
+{
+    pqe_error inner = {0};
+    uint32_t epoch;
+    pqe_status status = load_once(vault, session, &epoch, &inner);
+
+    if (pqe__session_overtaken(vault, status, epoch))
+        return load_once(vault, session, &epoch, err);
+    if (status != PQE_OK && err != NULL)
+        *err = inner;
+    return status;
+}
+
 /* ---- sessions ---- */
 
 void
@@ -685,11 +743,7 @@ pqe__session_unlock(pqe_vault *vault, uint32_t ttl_seconds, bool accepts, pqe_er
         inherit(vault, session);
     status = attach_backend(vault, session, err);
     if (status == PQE_OK)
-        status = pqe__store_begin(vault->store, false, err);
-    if (status == PQE_OK) {
-        status = pqe__session_load(vault, session, NULL, err);
-        pqe__store_rollback(vault->store);
-    }
+        status = load(vault, session, err);
     if (status == PQE_OK && !accepts)
         status = pqe__counter_admit(vault, session, err);
     if (status == PQE_OK)

@@ -14,6 +14,7 @@
 
 #include "backend/faulty.h"
 #include "backend/nativekem.h"
+#include <pqc_enclave/audit.h>
 #include <pqc_enclave/recovery.h>
 
 #include "unit/support.h"
@@ -443,6 +444,108 @@ test_locked_meanwhile(void **state)
     pqe_vault_close(&vault);
 }
 
+/* ---- another process rotates while the device works ---- */
+
+typedef struct rotator {
+    pqe_vault *vault; /* on a backend of its own */
+    unsigned times;   /* so often from now on, each time before a decapsulation for others */
+    bool rekey;
+} rotator;
+
+static void
+rotate_first(void *user)
+{
+    rotator *r = user;
+    const pqe_rotate_opts opts = {.size = sizeof opts, .rekey = r->rekey};
+
+    nativekem_before(NULL, NULL);
+    assert_pqe_ok(pqe_rotate(r->vault, &opts, err));
+    if (--r->times > 0)
+        nativekem_before(rotate_first, r);
+}
+
+static void
+let_rotate(rotator *r, unsigned times)
+{
+    r->times = times;
+    nativekem_before(rotate_first, r);
+}
+
+static size_t
+failed_unlocks(pqe_vault *vault)
+{
+    pqe_failed_unlock failed[4];
+    size_t count = 0;
+
+    assert_pqe_ok(pqe_audit_failed_unlocks(vault, failed, 4, &count, err));
+    return count;
+}
+
+/* The key pair that the vault was about to use is gone when the device looks for it. */
+static void
+test_overtaken_by_rotation(void **state)
+{
+    pqe_vault *vault = vault_create(vault_dir(), backend);
+    pqe_backend *other = device("key", true, false);
+    rotator r = {0};
+
+    (void)state;
+    put_ok(vault, "one", "first", 5);
+    pqe_vault_lock(vault);
+    r.vault = vault_open(vault_dir(), other);
+    for (int i = 0; i < 2; i++) {
+        r.rekey = i == 1;
+        let_rotate(&r, 1);
+        assert_pqe_ok(pqe_vault_unlock(vault, 0, err)); /* in unlocking */
+        let_rotate(&r, 1);
+        get_equals(vault, "one", "first", 5); /* in opening the secret of the artifact's session */
+        assert_int_equal(r.times, 0);
+        pqe_vault_lock(vault);
+        assert_pqe_ok(pqe_vault_unlock(vault, 0, err));
+        assert_pqe_ok(pqe_rotate(r.vault, NULL, err));
+        let_rotate(&r, 1);
+        get_equals(vault, "one", "first", 5); /* in loading the keys of the rotation before */
+        assert_int_equal(r.times, 0);
+        pqe_vault_lock(vault);
+    }
+    assert_int_equal(failed_unlocks(vault), 0);
+    /* Each time once more, and no more. */
+    let_rotate(&r, 2);
+    assert_int_equal(pqe_vault_unlock(vault, 0, NULL), PQE_E_DECRYPTION);
+    assert_int_equal(r.times, 0);
+    assert_int_equal(failed_unlocks(vault), 1);
+    assert_pqe_ok(pqe_vault_unlock(vault, 0, err));
+    let_rotate(&r, 3); /* the artifact's secret; the keys of that rotation; and again */
+    assert_int_equal(get_status(vault, "one"), PQE_E_DECRYPTION);
+    assert_int_equal(r.times, 0);
+    get_equals(vault, "one", "first", 5);
+    pqe_vault_close(&r.vault);
+    pqe_vault_close(&vault);
+    pqe_backend_close(&other);
+}
+
+/* Nobody rotated: a pair that is gone is gone, and asked for once. */
+static void
+test_pair_is_gone(void **state)
+{
+    pqe_vault *vault = vault_create(vault_dir(), backend);
+    unsigned calls;
+
+    (void)state;
+    put_ok(vault, "one", "first", 5);
+    pqe_vault_lock(vault);
+    assert_pqe_ok(pqe_vault_unlock(vault, 0, err));
+    pqe__native_drop(&(pqe__home){backend, vault->session->backend_key}, vault->session->keys->native);
+    calls = nativekem_calls();
+    assert_int_equal(get_status(vault, "one"), PQE_E_DECRYPTION);
+    assert_int_equal(nativekem_calls(), calls + 1);
+    pqe_vault_lock(vault);
+    assert_int_equal(pqe_vault_unlock(vault, 0, NULL), PQE_E_DECRYPTION);
+    assert_int_equal(nativekem_calls(), calls + 2);
+    assert_int_equal(failed_unlocks(vault), 1);
+    pqe_vault_close(&vault);
+}
+
 static atomic_bool begun;
 
 static void
@@ -511,6 +614,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_misfit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failing_backend, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_locked_meanwhile, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_overtaken_by_rotation, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_pair_is_gone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_expires_meanwhile, set_up, tear_down),
     };
 
