@@ -208,11 +208,12 @@ pqe__counter_start(const pqe__home *home, pqe__head_private *priv, pqe_error *er
     return status;
 }
 
-pqe_status
-pqe__counter_move(pqe__txn *txn, const pqe__home *home, pqe_error *err)
+void
+pqe__counter_move(pqe__txn *txn, const pqe__head_private *start)
 {
     txn->debt.settled = true;
-    return pqe__counter_start(home, &txn->priv, err);
+    txn->priv.has_counter = start->has_counter;
+    txn->priv.counter = start->counter;
 }
 
 /* ---- admitting a head ---- */

@@ -285,9 +285,9 @@ pqe_status pqe__txn_breathe(pqe__txn *txn, size_t round, pqe_error *err);
 
 /** Of a vault that is being made: its head says where the counter of this fresh key stands, if it has one. */
 pqe_status pqe__counter_start(const pqe__home *home, pqe__head_private *priv, pqe_error *err);
-/** Of a vault that moves to another backend: the head that comes next does so for a fresh key there, and the counter it
- *  leaves behind is not asked any more. */
-pqe_status pqe__counter_move(pqe__txn *txn, const pqe__home *home, pqe_error *err);
+/** Of a vault that moves to another backend: the head that comes next says what pqe__counter_start() found for the fresh
+ *  key there, and the counter it leaves behind is not asked any more. */
+void pqe__counter_move(pqe__txn *txn, const pqe__head_private *start);
 /** At unlock, with the session loaded but not started: PQE_E_ROLLBACK if the counter speaks against its head. Completes
  *  what a process that died had begun. */
 pqe_status pqe__counter_admit(pqe_vault *vault, pqe__session *session, pqe_error *err);

@@ -160,7 +160,7 @@ pqe__txn_write_head(pqe__txn *txn, const pqe__keys *keys, pqe_error *err)
     pqe_status status = pqe__audit_to_head(txn, err);
 
     if (status == PQE_OK)
-        status = txn->home != NULL ? pqe__counter_move(txn, txn->home, err) : pqe__counter_prepare(txn, err);
+        status = pqe__counter_prepare(txn, err);
     if (status != PQE_OK)
         return status;
     txn->head.generation++;

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <pthread.h>
 #include <time.h>
+#include <unistd.h>
 /* after the headers above */
 #include <cmocka.h>
 
@@ -558,34 +559,32 @@ take_long(void *user)
     nanosleep(&two, NULL);
 }
 
-static void *
-get_slowly(void *vault)
+static void
+take_long_once(void *user)
 {
-    assert_int_equal(get_status(vault, "one"), PQE_E_LOCKED);
-    return NULL;
+    nativekem_before(NULL, NULL);
+    take_long(user);
 }
 
-/* A device that takes its time does not keep a session alive: its keys go when it expires. */
+/* Runs `call` on a session of one second while the device takes two: its keys go when it expires, not when the device
+   answers. Then the vault is unlocked again. */
 static void
-test_expires_meanwhile(void **state)
+expires_during(pqe_vault *vault, void *(*call)(void *vault))
 {
     const struct timespec moment = {.tv_nsec = 10000000};
-    pqe_vault *vault = vault_create(vault_dir(), backend);
     pthread_t thread;
     uint64_t since;
     bool gone = false;
 
-    (void)state;
-    put_ok(vault, "one", "first", 5);
     pqe_vault_lock(vault);
     assert_pqe_ok(pqe_vault_unlock(vault, 1, err));
     since = pqe__boottime_ns();
     atomic_store(&begun, false);
-    nativekem_before(take_long, NULL);
-    assert_int_equal(pthread_create(&thread, NULL, get_slowly, vault), 0);
+    assert_int_equal(pthread_create(&thread, NULL, call, vault), 0);
     while (!gone && pqe__boottime_ns() - since < 3000000000u) {
         nanosleep(&moment, NULL);
-        pthread_rwlock_rdlock(&vault->key_lock);
+        if (pthread_rwlock_tryrdlock(&vault->key_lock) != 0)
+            continue;
         gone = vault->session == NULL;
         pthread_rwlock_unlock(&vault->key_lock);
     }
@@ -593,10 +592,129 @@ test_expires_meanwhile(void **state)
     assert_true(gone);
     assert_true(pqe__boottime_ns() - since < 1800000000u);
     assert_int_equal(pthread_join(thread, NULL), 0);
-    nativekem_before(NULL, NULL);
     assert_pqe_ok(pqe_vault_unlock(vault, 0, err));
+}
+
+static void *
+get_slowly(void *vault)
+{
+    nativekem_before(take_long, NULL);
+    assert_int_equal(get_status(vault, "one"), PQE_E_LOCKED);
+    nativekem_before(NULL, NULL);
+    return NULL;
+}
+
+static void
+test_expires_meanwhile(void **state)
+{
+    pqe_vault *vault = vault_create(vault_dir(), backend);
+
+    (void)state;
+    put_ok(vault, "one", "first", 5);
+    expires_during(vault, get_slowly);
     get_equals(vault, "one", "first", 5);
     pqe_vault_close(&vault);
+}
+
+static void *
+rotate_slowly(void *vault)
+{
+    nativekem_before(take_long_once, NULL);
+    assert_int_equal(pqe_rotate(vault, NULL, NULL), PQE_E_LOCKED);
+    nativekem_before(NULL, NULL);
+    return NULL;
+}
+
+/* What a rotation has the device make is given up then, and nothing has changed. */
+static void
+test_rotation_expires_meanwhile(void **state)
+{
+    size_t before = nativekem_pairs();
+    pqe_vault *vault = vault_create(vault_dir(), backend);
+    pqe_vault_info info, after;
+
+    (void)state;
+    put_ok(vault, "one", "first", 5);
+    assert_pqe_ok(pqe_vault_get_info(vault, &info, err));
+    expires_during(vault, rotate_slowly);
+    assert_pqe_ok(pqe_vault_get_info(vault, &after, err));
+    assert_int_equal(after.generation, info.generation);
+    assert_int_equal(nativekem_pairs(), before + 2);
+    get_equals(vault, "one", "first", 5);
+    assert_pqe_ok(pqe_rotate(vault, NULL, err));
+    get_equals(vault, "one", "first", 5);
+    pqe_vault_close(&vault);
+}
+
+static pqe_rotate_opts move_opts = {.size = sizeof move_opts};
+
+static void *
+move_slowly(void *vault)
+{
+    nativekem_before(take_long_once, NULL);
+    assert_int_equal(pqe_rotate(vault, &move_opts, NULL), PQE_E_LOCKED);
+    nativekem_before(NULL, NULL);
+    return NULL;
+}
+
+static void
+test_move_expires_meanwhile(void **state)
+{
+    pqe_backend *to = device("other-key", true, false);
+    size_t before = nativekem_pairs();
+    pqe_vault *vault = vault_create(vault_dir(), backend);
+
+    (void)state;
+    move_opts.backend = to;
+    put_ok(vault, "one", "first", 5);
+    expires_during(vault, move_slowly);
+    assert_int_not_equal(access(scratch_path(dir, "other-key"), F_OK), 0); /* the new key was taken back */
+    assert_int_equal(nativekem_pairs(), before + 2);
+    get_equals(vault, "one", "first", 5);
+    assert_pqe_ok(pqe_rotate(vault, &move_opts, err));
+    get_equals(vault, "one", "first", 5);
+    pqe_vault_close(&vault);
+    pqe_backend_close(&to);
+}
+
+static atomic_bool seals_slowly;
+
+static pqe_status
+slow_seal(void *self, void *key, const uint8_t *aad, size_t aad_len, const uint8_t *secret, size_t secret_len,
+          pqe_blob *sealed, pqe_error *err)
+{
+    if (atomic_exchange(&seals_slowly, false))
+        take_long(NULL);
+    return pqe__file_ops.seal(self, key, aad, aad_len, secret, secret_len, sealed, err);
+}
+
+static void *
+rotate_by_slow_seal(void *vault)
+{
+    atomic_store(&seals_slowly, true);
+    assert_int_equal(pqe_rotate(vault, NULL, NULL), PQE_E_LOCKED);
+    return NULL;
+}
+
+/* The same where the device only seals. */
+static void
+test_rotation_expires_while_sealing(void **state)
+{
+    pqe_backend_ops ops = pqe__file_ops;
+    char config[600];
+    pqe_backend *slow = NULL;
+    pqe_vault *vault;
+
+    (void)state;
+    ops.seal = slow_seal;
+    snprintf(config, sizeof config, "key-file=%s", scratch_path(dir, "slow-key"));
+    assert_pqe_ok(pqe_backend_open_ops(&ops, config, NULL, &slow, err));
+    vault = vault_create(vault_dir(), slow);
+    put_ok(vault, "one", "first", 5);
+    expires_during(vault, rotate_by_slow_seal);
+    get_equals(vault, "one", "first", 5);
+    pqe_vault_close(&vault);
+    pqe_backend_close(&slow);
 }
 
 int
@@ -617,6 +735,9 @@ main(void)
         cmocka_unit_test_setup_teardown(test_overtaken_by_rotation, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_pair_is_gone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_expires_meanwhile, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_rotation_expires_meanwhile, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_move_expires_meanwhile, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_rotation_expires_while_sealing, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
