@@ -73,6 +73,9 @@ mkdir -m 700 suite && printf 1234 >suite/pin && chmod 600 suite/pin
 mkdir -m 700 keys && printf 1234 >keys/pin && chmod 600 keys/pin
 uri=pkcs11:$("$program" "$module" "$work/keys" pin) || fail "no token"
 ok init --backend "$uri;tier=native"
+says "The vault opens with this token alone"
+says "Its keys never leave the backend, so that it can have no recovery key."
+says_not "recovery create"
 put secret "never outside"
 ok get secret -o copy
 same content copy
@@ -80,8 +83,20 @@ ok info
 says "native ML-KEM"
 ok info --json
 json "$out" 'j["native_kem"] and "NSS" in j["held_by"]'
+level() { json "$out" "[c['level'] for c in j['checks'] if c['check'] == '$1'] == ['$2']"; }
 ok doctor
-says "native ML-KEM"
+says "ok    device-keys"
+says "native ML-KEM: the decapsulation keys never leave the backend"
+says "there is no recovery key: with its token lost, the vault is lost"
+says "rotate --backend '...;tier=kek'\` first: a native vault can have none"
+says_not "recovery create"
+ok doctor --json
+level device-keys ok
+level held-by ok
+level unlock ok
+level recovery warn
+want 6 recovery create --file recovery.pem
+absent "$work/recovery.pem"
 ok identity create --name device
 ok identity show --json
 json "$out" 'j["native"]'
@@ -119,7 +134,12 @@ same content copy
 
 # The way with the token's AES key alone.
 ok init --vault second --backend "$uri;tier=kek"
+says "The vault opens with this token alone"
+says "recovery create"
 ok put x content --vault second --kind other
 ok info --vault second --json
 json "$out" 'not j["native_kem"]'
+ok doctor --vault second
+says_not "device-keys"
+says "recovery create"
 echo "vault, identity and attestation on native keys: sound"
