@@ -48,8 +48,8 @@ lose_native(pqe__txn *txn, const pqe__identity_found *found, pqe_error *err)
     return status == PQE_OK ? pqe__audit_append(txn, &event, err) : status;
 }
 
-/* Whose key went with the backend, and whose record is damaged: until the vault has moved nobody can remove that one, and
-   it is not to keep the vault from moving. */
+/* Those whose keys went with the backend, and damaged ones: before the vault has moved nobody can remove these, and they
+   are not to keep it from moving. */
 static pqe_status
 lose_identities(pqe__txn *txn, lost_list *lost, pqe_error *err)
 {
