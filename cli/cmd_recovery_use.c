@@ -17,8 +17,9 @@ static void
 note_lost(void *user, const char *did, const char *name)
 {
     json_t *lost = user;
+    bool known = did[0] != '\0'; /* its record was damaged otherwise */
 
-    json_array_append_new(lost, json_pack("{s:s, s:s}", "did", did, "name", name));
+    json_array_append_new(lost, json_pack("{s:s?, s:s?}", "did", known ? did : NULL, "name", known ? name : NULL));
 }
 
 static int
@@ -42,8 +43,13 @@ print_lost(const json_t *lost)
 
     json_array_foreach(lost, i, one)
     {
+        const char *did = json_string_value(json_object_get(one, "did"));
+        if (did == NULL) {
+            fputs(CLI_NAME ": warning: an identity is lost, its record was damaged\n", stderr);
+            continue;
+        }
         fputs(CLI_NAME ": warning: an identity is lost, the old backend kept its key: ", stderr);
-        fputs(json_string_value(json_object_get(one, "did")), stderr);
+        fputs(did, stderr);
         fputc(' ', stderr);
         cli_put_escaped(stderr, json_string_value(json_object_get(one, "name")));
         fputc('\n', stderr);

@@ -121,7 +121,8 @@ PQE_API pqe_status pqe_recovery_remove(pqe_vault *vault, const char *id, pqe_err
 
 /* ---------------------------------------------------------------------------------------------------------- the way */
 
-/** An identity that could not be taken along: its private key was the lost backend's own. */
+/** An identity that could not be taken along: its private key was the lost backend's own; or its record was damaged, so
+ *  that nobody knows whose it was: then both texts are empty. */
 typedef void (*pqe_recovery_lost_fn)(void *user, const char *did, const char *name);
 
 typedef struct pqe_recovery_use_opts {
@@ -140,7 +141,8 @@ typedef struct pqe_recovery_use_opts {
  * is verified and every session's secret opened; then the new backend makes a key for the vault, new device keys are made
  * and all secrets sealed to them, in one transaction. Bodies are not touched, recovery keys stay. A crash leaves the vault
  * as it was or moved; on failure the new backend's key is taken back. The handle is unlocked for the default time.
- * Sessions of other processes end with PQE_E_LOCKED. Identities whose keys the old backend kept for itself are removed.
+ * Sessions of other processes end with PQE_E_LOCKED. Identities whose keys the old backend kept for itself are removed,
+ * and so are damaged ones.
  * Errors: PQE_E_DENIED if the key is none of this vault's, PQE_E_TAMPERED if what is stored for it was altered,
  * PQE_E_EXISTS if the new backend's place is taken (a key file that is there already), PQE_E_READ_ONLY, PQE_E_BUSY, those of the backend.
  */

@@ -208,11 +208,12 @@ pqe__counter_start(const pqe__home *home, pqe__head_private *priv, pqe_error *er
     return status;
 }
 
-pqe_status
-pqe__counter_move(pqe__txn *txn, const pqe__home *home, pqe_error *err)
+void
+pqe__counter_move(pqe__txn *txn, const pqe__head_private *start)
 {
     txn->debt.settled = true;
-    return pqe__counter_start(home, &txn->priv, err);
+    txn->priv.has_counter = start->has_counter;
+    txn->priv.counter = start->counter;
 }
 
 /* ---- admitting a head ---- */
@@ -243,20 +244,35 @@ look_closer(pqe_vault *vault, pqe__gate *gate, verdict v, unsigned tries, bool *
     return PQE_OK;
 }
 
-/* The head as it is now, into a session that has not started. */
 static pqe_status
-read_anew(pqe_vault *vault, pqe__session *session, pqe_error *err)
+read_once(pqe_vault *vault, pqe__session *session, uint32_t *epoch, pqe_error *err)
 {
-    pqe__head head;
+    pqe__head head = {0};
     bool reload = false;
     pqe_status status = pqe__store_begin(vault->store, false, err);
 
     if (status != PQE_OK)
         return status;
     status = pqe__session_read_head(vault, session, &head, &reload, err);
+    *epoch = head.key_epoch;
     if (status == PQE_OK && reload)
         status = pqe__session_load(vault, session, NULL, err);
     pqe__store_rollback(vault->store);
+    return status;
+}
+
+/* The head as it is now, into a session that has not started. */
+static pqe_status
+read_anew(pqe_vault *vault, pqe__session *session, pqe_error *err)
+{
+    pqe_error inner = {0};
+    uint32_t epoch = 0;
+    pqe_status status = read_once(vault, session, &epoch, &inner);
+
+    if (pqe__session_overtaken(vault, status, epoch))
+        return read_once(vault, session, &epoch, err);
+    if (status != PQE_OK && err != NULL)
+        *err = inner;
     return status;
 }
 

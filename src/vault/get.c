@@ -129,15 +129,17 @@ open_found(pqe__txn *txn, pqe__found *f, pqe__access *access, pqe_reader *r, boo
     return status;
 }
 
+/* *overtaken: it failed because another process has replaced the device keys meanwhile. */
 static pqe_status
-try_open(pqe_vault *vault, const char *name_or_id, pqe__access *access, pqe_reader *r, bool *missing, pqe_error *err)
+try_open(pqe_vault *vault, const char *name_or_id, pqe__access *access, pqe_reader *r, bool *missing, bool *overtaken,
+         pqe_error *err)
 {
     pqe__found f = {0};
     bool known;
     pqe__txn txn;
     pqe_status status;
 
-    *missing = false;
+    *missing = *overtaken = false;
     if ((status = pqe__txn_begin(vault, access->counting, &txn, err)) != PQE_OK)
         return status;
     status = pqe__find(&txn, name_or_id, true, &f, err);
@@ -147,17 +149,30 @@ try_open(pqe_vault *vault, const char *name_or_id, pqe__access *access, pqe_read
     if (status == PQE_OK && txn.write && access->step == PQE__STEP_GO && !*missing && txn.tail_changed)
         return pqe__txn_commit(&txn, &known, err);
     pqe__txn_abort(&txn); /* nothing was written: ends the transaction */
+    if (status != PQE_OK) {
+        pqe__close_fd(&r->fd);
+        free(r->inline_body);
+        r->inline_body = NULL;
+        pthread_mutex_lock(&vault->db_lock);
+        *overtaken = pqe__session_overtaken(vault, status, txn.head.key_epoch);
+        pthread_mutex_unlock(&vault->db_lock);
+    }
     return status;
 }
 
 static pqe_status
 open_by_steps(pqe_vault *vault, const char *name_or_id, pqe__access *access, pqe_reader *r, pqe_error *err)
 {
-    bool missing = true;
+    bool missing = true, overtaken, anew = false;
     pqe_status status = PQE_OK;
 
     for (int i = 0; i < RACE_TRIES && status == PQE_OK; i++) {
-        status = try_open(vault, name_or_id, access, r, &missing, err);
+        status = try_open(vault, name_or_id, access, r, &missing, &overtaken, err);
+        if (overtaken && !anew) {
+            anew = true;
+            status = PQE_OK;
+            continue;
+        }
         if (status == PQE_OK && access->step == PQE__STEP_ASK)
             status = pqe__access_ask(vault, access, err);
         else if (status == PQE_OK && access->step == PQE__STEP_GO && !missing)

@@ -144,8 +144,8 @@ remove_entries_of(pqe__txn *txn, pqe__entry_kind kind, const pqe__entry *old, bo
 
 /* The row may be anything, and another identity's, since only its digest is proved; its entries are proved. What a
    backend made for it stays there: nobody knows its handle any more. */
-static pqe_status
-remove_damaged(pqe__txn *txn, const char *did_or_name, const pqe__entry *old, pqe_error *err)
+pqe_status
+pqe__identity_remove_damaged(pqe__txn *txn, const char *did_or_name, const pqe__entry *old, pqe_error *err)
 {
     static const char details[] = "its record was damaged";
     bool is_default = false, anothers = false;
@@ -173,7 +173,7 @@ find_and_remove(pqe__txn *txn, const char *did_or_name, pqe__identity_found *f, 
         return status;
     status = pqe__identity_find_entry(txn, &entry, f, err);
     if (status == PQE_E_TAMPERED && !pqe__identity_as_stored(txn, &entry))
-        return remove_damaged(txn, did_or_name, &entry, err);
+        return pqe__identity_remove_damaged(txn, did_or_name, &entry, err);
     return status == PQE_OK ? pqe__identity_remove(txn, f, err) : status;
 }
 

@@ -68,7 +68,7 @@ pqe__identities_renew(pqe__txn *txn, const pqe__home *home, const pqe__keys *fre
     if (status == PQE_OK && (all = calloc(1, sizeof *all + list.count * sizeof all->all[0])) == NULL)
         status = pqe__fail_nomem(err);
     for (size_t i = 0; i < list.count && status == PQE_OK; i++) {
-        if ((status = pqe__txn_breathe(txn, i, err)) == PQE_OK)
+        if ((status = pqe__txn_breathe(txn, 0, err)) == PQE_OK) /* each time: a device may be slow */
             status = pqe__identity_find_entry(txn, &list.entries[i], &all->all[i].old, err);
         all->count = i + 1;
         if (status == PQE_OK)

@@ -218,6 +218,11 @@ pqe_status pqe__keys_derive(pqe__keys *keys, pqe_error *err);
  *  verified bytes, private part and generation into `session`. With `recovery` (else NULL) by that key instead of the
  *  backend. */
 pqe_status pqe__session_load(pqe_vault *vault, pqe__session *session, const pqe_recovery_key *recovery, pqe_error *err);
+/** Key epoch of the head in the store; 0 if it cannot be read. In a transaction. Nothing but another try depends on it. */
+uint32_t pqe__session_stored_epoch(pqe_vault *vault);
+/** After such a failure: whether another process has replaced the device keys since those of `epoch`, so that the device may
+ *  have forgotten them for good reason, and what failed is to be tried anew. db_lock is held, no transaction runs. */
+bool pqe__session_overtaken(pqe_vault *vault, pqe_status failure, uint32_t epoch);
 /** Remembers what state session->backend_key is attached with. */
 pqe_status pqe__session_note_state(pqe__session *session, const uint8_t *state, size_t len, pqe_error *err);
 /** Reads and verifies the head of the current transaction. *reload: the device keys were changed by another process, and
@@ -289,9 +294,9 @@ pqe_status pqe__txn_breathe(pqe__txn *txn, size_t round, pqe_error *err);
 
 /** Of a vault that is being made: its head says where the counter of this fresh key stands, if it has one. */
 pqe_status pqe__counter_start(const pqe__home *home, pqe__head_private *priv, pqe_error *err);
-/** Of a vault that moves to another backend: the head that comes next does so for a fresh key there, and the counter it
- *  leaves behind is not asked any more. */
-pqe_status pqe__counter_move(pqe__txn *txn, const pqe__home *home, pqe_error *err);
+/** Of a vault that moves to another backend: the head that comes next says what pqe__counter_start() found for the fresh
+ *  key there, and the counter it leaves behind is not asked any more. */
+void pqe__counter_move(pqe__txn *txn, const pqe__head_private *start);
 /** At unlock, with the session loaded but not started: PQE_E_ROLLBACK if the counter speaks against its head. Completes
  *  what a process that died had begun. */
 pqe_status pqe__counter_admit(pqe_vault *vault, pqe__session *session, pqe_error *err);
@@ -472,6 +477,9 @@ void pqe__renewed_identities_free(pqe__renewed_identities **all);
 
 /** Removes row and entries; another identity becomes the default if this was it. */
 pqe_status pqe__identity_remove(pqe__txn *txn, const pqe__identity_found *found, pqe_error *err);
+/** The same of one whose record is damaged: by its entry, which is proved. `did_or_name`, for the log, may be NULL. */
+pqe_status pqe__identity_remove_damaged(pqe__txn *txn, const char *did_or_name, const pqe__entry *entry,
+                                        pqe_error *err);
 
 /* ---- rotate.c ---- */
 

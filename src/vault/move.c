@@ -62,12 +62,18 @@ pqe_status
 pqe__move_begin(pqe_vault *vault, const pqe__home *home, const uint8_t vault_id[PQE__ID_SIZE], pqe__txn *txn,
                 pqe_error *err)
 {
-    pqe_status status = pqe__txn_begin(vault, true, txn, err);
+    pqe__head_private start = {0};
+    pqe_status status = pqe__counter_start(home, &start, err); /* with nothing held: devices take their time */
 
-    txn->home = home;
-    if (status != PQE_OK)
+    if (status == PQE_OK)
+        status = pqe__txn_begin(vault, true, txn, err);
+    if (status != PQE_OK) {
         take_back(home, vault_id);
-    return status;
+        return status;
+    }
+    txn->home = home;
+    pqe__counter_move(txn, &start);
+    return PQE_OK;
 }
 
 pqe_status

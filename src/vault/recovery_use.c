@@ -17,26 +17,59 @@ typedef struct lost_list {
     lost_identity *all;
 } lost_list;
 
+/* Of one whose record is damaged nobody knows whose it was: `found` is NULL. */
 static pqe_status
-lose(pqe__txn *txn, const pqe__identity_found *found, void *user, pqe_error *err)
+note_lost(lost_list *list, const pqe__identity_found *found, pqe_error *err)
 {
-    lost_list *list = user;
     lost_identity *more = realloc(list->all, (list->count + 1) * sizeof *more);
-    char text[PQE_DID_SIZE + 64];
-    pqe__event event = {.op = PQE_AUDIT_ROTATE, .success = true};
-    pqe_status status;
 
     if (more == NULL)
         return pqe__fail_nomem(err);
     list->all = more;
-    memcpy(more[list->count].did, found->did, sizeof found->did);
-    memcpy(more[list->count].name, found->identity.name.data, found->identity.name.len);
-    more[list->count].name[found->identity.name.len] = '\0';
+    more[list->count] = (lost_identity){0};
+    if (found != NULL) {
+        memcpy(more[list->count].did, found->did, sizeof found->did);
+        memcpy(more[list->count].name, found->identity.name.data, found->identity.name.len);
+    }
     list->count++;
+    return PQE_OK;
+}
+
+static pqe_status
+lose_native(pqe__txn *txn, const pqe__identity_found *found, pqe_error *err)
+{
+    char text[PQE_DID_SIZE + 64];
+    pqe__event event = {.op = PQE_AUDIT_ROTATE, .success = true};
+    pqe_status status;
+
     snprintf(text, sizeof text, "identity %s is lost with its backend", found->did);
     event.details = (pqe__text){text, strlen(text)};
     status = pqe__identity_remove(txn, found, err);
     return status == PQE_OK ? pqe__audit_append(txn, &event, err) : status;
+}
+
+/* Those whose keys went with the backend, and damaged ones: before the vault has moved nobody can remove these, and they
+   are not to keep it from moving. */
+static pqe_status
+lose_identities(pqe__txn *txn, lost_list *lost, pqe_error *err)
+{
+    pqe__entry_list list = {.kind = PQE__ENTRY_IDENTITY};
+    pqe_status status = pqe__entries_collect(txn, &list, err);
+
+    for (size_t i = 0; i < list.count && status == PQE_OK; i++) {
+        pqe__identity_found f;
+        status = pqe__identity_find_entry(txn, &list.entries[i], &f, err);
+        if (status == PQE_E_TAMPERED) {
+            if ((status = note_lost(lost, NULL, err)) == PQE_OK)
+                status = pqe__identity_remove_damaged(txn, NULL, &list.entries[i], err);
+        } else if (status == PQE_OK && f.identity.form == PQE__IDENTITY_NATIVE) {
+            if ((status = note_lost(lost, &f, err)) == PQE_OK)
+                status = lose_native(txn, &f, err);
+        }
+        pqe__identity_found_free(&f);
+    }
+    free(list.entries);
+    return status;
 }
 
 /* ---- opening ---- */
@@ -133,7 +166,7 @@ move_to(pqe_vault *vault, const pqe_recovery_key *key, const pqe__home *home, co
     txn.recovery = key;
     status = check_listed(&txn, key, err);
     if (status == PQE_OK)
-        status = pqe__identities_native(&txn, lose, lost, err);
+        status = lose_identities(&txn, lost, err);
     if (status == PQE_OK)
         status = pqe__rotation_keys(vault->session->keys, false, &fresh, err);
     if (status == PQE_OK)

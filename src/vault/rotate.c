@@ -162,6 +162,20 @@ reseal_for_root(pqe__txn *txn, const pqe__keys *fresh, const pqe__recovery_list 
     return status == PQE_OK ? pqe__audit_reseal(txn, fresh, err) : status;
 }
 
+/* The session may end while the device works: what is made uses nothing of it. The transaction stays, so that there is
+   all of it or nothing. */
+static pqe_status
+make_device_keys(pqe__txn *txn, pqe__keys *fresh, const pqe__rotation *r, const pqe__recovery_list *recovery,
+                 pqe_error *err)
+{
+    pqe_status status, resumed;
+
+    pqe__txn_pause(txn);
+    status = pqe__device_make(txn->vault, &r->home, recovery, fresh, err);
+    resumed = pqe__txn_resume(txn, status == PQE_OK ? err : NULL);
+    return status == PQE_OK ? resumed : status;
+}
+
 pqe_status
 pqe__rotation_write(pqe__txn *txn, pqe__keys *fresh, const pqe__rotation *r, pqe_error *err)
 {
@@ -173,7 +187,7 @@ pqe__rotation_write(pqe__txn *txn, pqe__keys *fresh, const pqe__rotation *r, pqe
     if (status == PQE_OK)
         status = write_home(txn->vault->store, r, err);
     if (status == PQE_OK)
-        status = pqe__device_make(txn->vault, &r->home, recovery, fresh, err);
+        status = make_device_keys(txn, fresh, r, recovery, err);
     if (status == PQE_OK && r->new_root)
         status = rekey(txn, fresh, &r->home, recovery, err);
     else if (status == PQE_OK && (status = pqe__secrets_reseal(txn, fresh, fresh->recipient, err)) == PQE_OK)

@@ -14,6 +14,35 @@ pqe__locked(pqe_error *err)
     return pqe__fail(err, PQE_E_LOCKED, PQE_ORIGIN_API, 0, "the vault is locked");
 }
 
+static pqe_status
+load_once(pqe_vault *vault, pqe__session *session, uint32_t *epoch, pqe_error *err)
+{
+    pqe_status status = pqe__store_begin(vault->store, false, err);
+
+    *epoch = 0;
+    if (status != PQE_OK)
+        return status;
+    *epoch = pqe__session_stored_epoch(vault);
+    status = pqe__session_load(vault, session, NULL, err);
+    pqe__store_rollback(vault->store);
+    return status;
+}
+
+/* Loads in a transaction of its own. */
+static pqe_status
+load(pqe_vault *vault, pqe__session *session, pqe_error *err)
+{
+    pqe_error inner = {0};
+    uint32_t epoch;
+    pqe_status status = load_once(vault, session, &epoch, &inner);
+
+    if (pqe__session_overtaken(vault, status, epoch))
+        return load_once(vault, session, &epoch, err);
+    if (status != PQE_OK && err != NULL)
+        *err = inner;
+    return status;
+}
+
 void
 pqe__session_free(pqe_backend *backend, pqe__session **session)
 {
@@ -343,11 +372,7 @@ pqe__session_unlock(pqe_vault *vault, uint32_t ttl_seconds, bool accepts, pqe_er
         inherit(vault, session);
     status = pqe__session_attach(vault, session, err);
     if (status == PQE_OK)
-        status = pqe__store_begin(vault->store, false, err);
-    if (status == PQE_OK) {
-        status = pqe__session_load(vault, session, NULL, err);
-        pqe__store_rollback(vault->store);
-    }
+        status = load(vault, session, err);
     if (status == PQE_OK && !accepts)
         status = pqe__counter_admit(vault, session, err);
     if (status == PQE_OK)

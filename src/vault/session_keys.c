@@ -351,3 +351,31 @@ pqe__session_read_head(pqe_vault *vault, pqe__session *session, pqe__head *head,
     status = check_origin(session->keys, bytes, len, tag, err);
     return status == PQE_OK ? accept_head(session, session->keys, bytes, len, head, err) : status;
 }
+
+uint32_t
+pqe__session_stored_epoch(pqe_vault *vault)
+{
+    uint8_t bytes[PQE__HEAD_MAX], tag[PQE__HEAD_TAG_SIZE];
+    const uint8_t *sealed;
+    size_t len, sealed_len;
+    pqe__head head;
+
+    if (pqe__store_get_head(vault->store, bytes, &len, tag, NULL) != PQE_OK ||
+        pqe__head_decode(bytes, len, &head, &sealed, &sealed_len, NULL) != PQE_OK)
+        return 0;
+    return head.key_epoch;
+}
+
+bool
+pqe__session_overtaken(pqe_vault *vault, pqe_status failure, uint32_t epoch)
+{
+    uint32_t now;
+
+    /* What a device says where a key pair is not there any more. */
+    if ((failure != PQE_E_DECRYPTION && failure != PQE_E_BACKEND) ||
+        pqe__store_begin(vault->store, false, NULL) != PQE_OK)
+        return false;
+    now = pqe__session_stored_epoch(vault);
+    pqe__store_rollback(vault->store);
+    return now != 0 && now != epoch;
+}

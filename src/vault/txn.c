@@ -23,7 +23,7 @@ reload_keys(pqe__txn *txn, pqe_error *err)
 }
 
 static pqe_status
-start(pqe__txn *txn, pqe_error *err)
+start_once(pqe__txn *txn, pqe_error *err)
 {
     pqe_vault *vault = txn->vault;
     bool reload = false;
@@ -40,6 +40,23 @@ start(pqe__txn *txn, pqe_error *err)
         if (status == PQE_OK && reload)
             status = pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_INDEX, 0, "the vault's head is damaged");
     }
+    return status;
+}
+
+static pqe_status
+start(pqe__txn *txn, pqe_error *err)
+{
+    pqe_error inner = {0};
+    pqe_status status = start_once(txn, &inner);
+
+    if (status == PQE_OK)
+        return PQE_OK;
+    pqe__txn_pause(txn);
+    pqe__store_rollback(txn->vault->store);
+    if (pqe__session_overtaken(txn->vault, status, txn->head.key_epoch))
+        return start_once(txn, err);
+    if (err != NULL)
+        *err = inner;
     return status;
 }
 
@@ -143,7 +160,7 @@ pqe__txn_write_head(pqe__txn *txn, const pqe__keys *keys, pqe_error *err)
     pqe_status status = pqe__audit_to_head(txn, err);
 
     if (status == PQE_OK)
-        status = txn->home != NULL ? pqe__counter_move(txn, txn->home, err) : pqe__counter_prepare(txn, err);
+        status = pqe__counter_prepare(txn, err);
     if (status != PQE_OK)
         return status;
     txn->head.generation++;

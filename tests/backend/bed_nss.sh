@@ -73,6 +73,8 @@ mkdir -m 700 suite && printf 1234 >suite/pin && chmod 600 suite/pin
 mkdir -m 700 keys && printf 1234 >keys/pin && chmod 600 keys/pin
 uri=pkcs11:$("$program" "$module" "$work/keys" pin) || fail "no token"
 ok init --backend "$uri;tier=native"
+says "The vault opens with this token alone"
+says "recovery create"
 put secret "never outside"
 ok get secret -o copy
 same content copy
@@ -80,8 +82,17 @@ ok info
 says "native ML-KEM"
 ok info --json
 json "$out" 'j["native_kem"] and "NSS" in j["held_by"]'
+level() { json "$out" "[c['level'] for c in j['checks'] if c['check'] == '$1'] == ['$2']"; }
 ok doctor
-says "native ML-KEM"
+says "ok    device-keys"
+says "native ML-KEM: the decapsulation keys never leave the backend"
+says "there is no recovery key: with its token lost, the vault is lost"
+says "recovery create"
+ok doctor --json
+level device-keys ok
+level held-by ok
+level unlock ok
+level recovery warn
 ok identity create --name device
 ok identity show --json
 json "$out" 'j["native"]'
@@ -156,7 +167,12 @@ uri=pkcs11:$("$program" "$module" "$work/keys" pin) || fail "no token"
 
 # The way with the token's AES key alone.
 ok init --vault second --backend "$uri;tier=kek"
+says "The vault opens with this token alone"
+says "recovery create"
 ok put x content --vault second --kind other
 ok info --vault second --json
 json "$out" 'not j["native_kem"]'
+ok doctor --vault second
+says_not "device-keys"
+says "recovery create"
 echo "vault, identity and attestation on native keys: sound"

@@ -573,6 +573,40 @@ an_unwritable_directory_leaves_nothing(void **state)
 /* ---- against what the state says ---- */
 
 static void
+tells_a_later_state_from_a_malformed_one(void **state)
+{
+    static const struct {
+        uint8_t bytes[34];
+        size_t len;
+        pqe_status status;
+        const char *text;
+    } cases[] = {
+        {{2, 1}, 34, PQE_E_VERSION, "the file backend's state is of another version"},
+        {{2}, 1, PQE_E_VERSION, "the file backend's state is of another version"},
+        {{0, 1}, 34, PQE_E_VERSION, "the file backend's state is of another version"},
+        {{0}, 0, PQE_E_TAMPERED, "the file backend's state is malformed"},
+        {{1}, 1, PQE_E_TAMPERED, "the file backend's state is malformed"},
+        {{1, 0}, 34, PQE_E_TAMPERED, "the file backend's state is malformed"},
+        {{1, 3}, 34, PQE_E_TAMPERED, "the file backend's state is malformed"},
+        {{1, 1}, 33, PQE_E_TAMPERED, "the file backend's state is malformed"},
+        {{1, 2}, 34, PQE_E_TAMPERED, "the file backend's state is malformed"},
+    };
+    pqe_backend *backend;
+
+    (void)state;
+    assert_int_equal(pqe_backend_open("file", NULL, &backend, NULL), PQE_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        pqe_error err = {0};
+        void *key;
+        assert_int_equal(pqe__backend_attach(backend, vault_id, cases[i].bytes, cases[i].len, &key, &err),
+                         cases[i].status);
+        assert_string_equal(err.message, cases[i].text);
+        assert_null(pqe__backend_key_source(backend->ops, cases[i].bytes, cases[i].len));
+    }
+    pqe_backend_close(&backend);
+}
+
+static void
 refuses_the_wrong_mode(void **state)
 {
     pqe_backend *backend;
@@ -611,6 +645,7 @@ main(void)
         cmocka_unit_test_setup_teardown(a_failed_enrol_leaves_nothing, begin, end),
         cmocka_unit_test_setup_teardown(a_full_disk_leaves_nothing, begin, end),
         cmocka_unit_test_setup_teardown(an_unwritable_directory_leaves_nothing, begin, end),
+        cmocka_unit_test_setup_teardown(tells_a_later_state_from_a_malformed_one, begin, end),
         cmocka_unit_test_setup_teardown(refuses_the_wrong_mode, begin, end),
     };
 

@@ -173,6 +173,22 @@ want 2 rotate --passphrase-file pass --new-key-file "$vault/k"
 ok rotate --passphrase-file pass --backend file --discard-old
 says "older copies of the vault still open with it"
 
+# ---- a damaged identity is lost, the vault is not ----
+for copy in damaged-1 damaged-2; do
+    cp -r "$vault" $copy
+    "$python" -c 'import sqlite3, sys
+db = sqlite3.connect(sys.argv[1]); db.execute("UPDATE identity SET bytes = zeroblob(99)"); db.commit(); db.close()' \
+        $copy/index.db
+done
+want 5 rotate --vault damaged-1
+run recovery use --vault damaged-1 --file rec.pem --key-file k4
+[ "$status" = 0 ] || fail "a damaged identity keeps the vault from being recovered"
+complains "an identity is lost, its record was damaged"
+ok get cred --vault damaged-1 --key-file k4 -o copy -q
+ok verify --vault damaged-1 --key-file k4
+ok recovery use --vault damaged-2 --file rec.pem --key-file k5 --json
+json "$out" "j['lost'] == [{'did': None, 'name': None}]"
+
 # ---- removed ----
 id=$("$PQC_ENCLAVE" recovery list --json | "$python" -c 'import json, sys
 print([k["id"] for k in json.load(sys.stdin) if k["name"] == "in the safe"][0])')

@@ -9,11 +9,14 @@
 #include <string.h>
 #include <pthread.h>
 #include <time.h>
+#include <unistd.h>
 /* after the headers above */
 #include <cmocka.h>
 
 #include "backend/faulty.h"
 #include "backend/nativekem.h"
+#include <pqc_enclave/audit.h>
+
 #include "unit/support.h"
 #include "vault/internal.h"
 
@@ -427,9 +430,110 @@ test_locked_meanwhile(void **state)
     pqe_vault_close(&vault);
 }
 
+/* ---- another process rotates while the device works ---- */
+
+typedef struct rotator {
+    pqe_vault *vault; /* on a backend of its own */
+    unsigned times;   /* so often from now on, each time before a decapsulation for others */
+    bool rekey;
+} rotator;
+
+static void
+rotate_first(void *user)
+{
+    rotator *r = user;
+    const pqe_rotate_opts opts = {.size = sizeof opts, .rekey = r->rekey};
+
+    nativekem_before(NULL, NULL);
+    assert_pqe_ok(pqe_rotate(r->vault, &opts, err));
+    if (--r->times > 0)
+        nativekem_before(rotate_first, r);
+}
+
+static void
+let_rotate(rotator *r, unsigned times)
+{
+    r->times = times;
+    nativekem_before(rotate_first, r);
+}
+
+static size_t
+failed_unlocks(pqe_vault *vault)
+{
+    pqe_failed_unlock failed[4];
+    size_t count = 0;
+
+    assert_pqe_ok(pqe_audit_failed_unlocks(vault, failed, 4, &count, err));
+    return count;
+}
+
+/* The key pair that the vault was about to use is gone when the device looks for it. */
+static void
+test_overtaken_by_rotation(void **state)
+{
+    pqe_vault *vault = vault_create(vault_dir(), backend);
+    pqe_backend *other = device("key", true, false);
+    rotator r = {0};
+
+    (void)state;
+    put_ok(vault, "one", "first", 5);
+    pqe_vault_lock(vault);
+    r.vault = vault_open(vault_dir(), other);
+    for (int i = 0; i < 2; i++) {
+        r.rekey = i == 1;
+        let_rotate(&r, 1);
+        assert_pqe_ok(pqe_vault_unlock(vault, 0, err)); /* in unlocking */
+        let_rotate(&r, 1);
+        get_equals(vault, "one", "first", 5); /* in opening the secret of the artifact's session */
+        assert_int_equal(r.times, 0);
+        pqe_vault_lock(vault);
+        assert_pqe_ok(pqe_vault_unlock(vault, 0, err));
+        assert_pqe_ok(pqe_rotate(r.vault, NULL, err));
+        let_rotate(&r, 1);
+        get_equals(vault, "one", "first", 5); /* in loading the keys of the rotation before */
+        assert_int_equal(r.times, 0);
+        pqe_vault_lock(vault);
+    }
+    assert_int_equal(failed_unlocks(vault), 0);
+    /* Each time once more, and no more. */
+    let_rotate(&r, 2);
+    assert_int_equal(pqe_vault_unlock(vault, 0, NULL), PQE_E_DECRYPTION);
+    assert_int_equal(r.times, 0);
+    assert_int_equal(failed_unlocks(vault), 1);
+    assert_pqe_ok(pqe_vault_unlock(vault, 0, err));
+    let_rotate(&r, 3); /* the artifact's secret; the keys of that rotation; and again */
+    assert_int_equal(get_status(vault, "one"), PQE_E_DECRYPTION);
+    assert_int_equal(r.times, 0);
+    get_equals(vault, "one", "first", 5);
+    pqe_vault_close(&r.vault);
+    pqe_vault_close(&vault);
+    pqe_backend_close(&other);
+}
+
+/* Nobody rotated: a pair that is gone is gone, and asked for once. */
+static void
+test_pair_is_gone(void **state)
+{
+    pqe_vault *vault = vault_create(vault_dir(), backend);
+    unsigned calls;
+
+    (void)state;
+    put_ok(vault, "one", "first", 5);
+    pqe_vault_lock(vault);
+    assert_pqe_ok(pqe_vault_unlock(vault, 0, err));
+    pqe__native_drop(&(pqe__home){backend, vault->session->backend_key}, vault->session->keys->native);
+    calls = nativekem_calls();
+    assert_int_equal(get_status(vault, "one"), PQE_E_DECRYPTION);
+    assert_int_equal(nativekem_calls(), calls + 1);
+    pqe_vault_lock(vault);
+    assert_int_equal(pqe_vault_unlock(vault, 0, NULL), PQE_E_DECRYPTION);
+    assert_int_equal(nativekem_calls(), calls + 2);
+    assert_int_equal(failed_unlocks(vault), 1);
+    pqe_vault_close(&vault);
+}
+
 static const struct timespec moment = {.tv_nsec = 10000000};
 static atomic_bool begun, may_end;
-static pqe_status slow_status;
 
 static void
 take_long(void *user)
@@ -440,32 +544,32 @@ take_long(void *user)
         nanosleep(&moment, NULL);
 }
 
-static void *
-get_slowly(void *vault)
+static void
+take_long_once(void *user)
 {
-    slow_status = get_status(vault, "one");
-    return NULL;
+    nativekem_before(NULL, NULL);
+    take_long(user);
 }
 
-/* A device that takes its time does not keep a session alive: its keys go when it expires. */
+/* Runs `call` on a short session while the device waits for us: its keys go when it expires, not when the device answers.
+   Then the vault is unlocked again. */
 static void
-test_expires_meanwhile(void **state)
+expires_during(pqe_vault *vault, void *(*call)(void *vault))
 {
-    pqe_vault *vault = vault_create(vault_dir(), backend);
     pthread_t thread;
     uint64_t since;
     bool gone = false;
 
-    (void)state;
-    put_ok(vault, "one", "first", 5);
     pqe_vault_lock(vault);
     assert_pqe_ok(pqe_vault_unlock(vault, 3, err));
     since = pqe__boottime_ns();
-    nativekem_before(take_long, NULL);
-    assert_int_equal(pthread_create(&thread, NULL, get_slowly, vault), 0);
+    atomic_store(&begun, false);
+    atomic_store(&may_end, false);
+    assert_int_equal(pthread_create(&thread, NULL, call, vault), 0);
     while (!gone && pqe__boottime_ns() - since < 30000000000u) {
         nanosleep(&moment, NULL);
-        pthread_rwlock_rdlock(&vault->key_lock);
+        if (pthread_rwlock_tryrdlock(&vault->key_lock) != 0)
+            continue;
         gone = vault->session == NULL;
         pthread_rwlock_unlock(&vault->key_lock);
     }
@@ -473,11 +577,129 @@ test_expires_meanwhile(void **state)
     assert_true(gone); /* while the device is still at it */
     atomic_store(&may_end, true);
     assert_int_equal(pthread_join(thread, NULL), 0);
-    assert_int_equal(slow_status, PQE_E_LOCKED);
-    nativekem_before(NULL, NULL);
     assert_pqe_ok(pqe_vault_unlock(vault, 0, err));
+}
+
+static void *
+get_slowly(void *vault)
+{
+    nativekem_before(take_long, NULL);
+    assert_int_equal(get_status(vault, "one"), PQE_E_LOCKED);
+    nativekem_before(NULL, NULL);
+    return NULL;
+}
+
+static void
+test_expires_meanwhile(void **state)
+{
+    pqe_vault *vault = vault_create(vault_dir(), backend);
+
+    (void)state;
+    put_ok(vault, "one", "first", 5);
+    expires_during(vault, get_slowly);
     get_equals(vault, "one", "first", 5);
     pqe_vault_close(&vault);
+}
+
+static void *
+rotate_slowly(void *vault)
+{
+    nativekem_before(take_long_once, NULL);
+    assert_int_equal(pqe_rotate(vault, NULL, NULL), PQE_E_LOCKED);
+    nativekem_before(NULL, NULL);
+    return NULL;
+}
+
+/* What a rotation has the device make is given up then, and nothing has changed. */
+static void
+test_rotation_expires_meanwhile(void **state)
+{
+    size_t before = nativekem_pairs();
+    pqe_vault *vault = vault_create(vault_dir(), backend);
+    pqe_vault_info info, after;
+
+    (void)state;
+    put_ok(vault, "one", "first", 5);
+    assert_pqe_ok(pqe_vault_get_info(vault, &info, err));
+    expires_during(vault, rotate_slowly);
+    assert_pqe_ok(pqe_vault_get_info(vault, &after, err));
+    assert_int_equal(after.generation, info.generation);
+    assert_int_equal(nativekem_pairs(), before + 2);
+    get_equals(vault, "one", "first", 5);
+    assert_pqe_ok(pqe_rotate(vault, NULL, err));
+    get_equals(vault, "one", "first", 5);
+    pqe_vault_close(&vault);
+}
+
+static pqe_rotate_opts move_opts = {.size = sizeof move_opts};
+
+static void *
+move_slowly(void *vault)
+{
+    nativekem_before(take_long_once, NULL);
+    assert_int_equal(pqe_rotate(vault, &move_opts, NULL), PQE_E_LOCKED);
+    nativekem_before(NULL, NULL);
+    return NULL;
+}
+
+static void
+test_move_expires_meanwhile(void **state)
+{
+    pqe_backend *to = device("other-key", true, false);
+    size_t before = nativekem_pairs();
+    pqe_vault *vault = vault_create(vault_dir(), backend);
+
+    (void)state;
+    move_opts.backend = to;
+    put_ok(vault, "one", "first", 5);
+    expires_during(vault, move_slowly);
+    assert_int_not_equal(access(scratch_path(dir, "other-key"), F_OK), 0); /* the new key was taken back */
+    assert_int_equal(nativekem_pairs(), before + 2);
+    get_equals(vault, "one", "first", 5);
+    assert_pqe_ok(pqe_rotate(vault, &move_opts, err));
+    get_equals(vault, "one", "first", 5);
+    pqe_vault_close(&vault);
+    pqe_backend_close(&to);
+}
+
+static atomic_bool seals_slowly;
+
+static pqe_status
+slow_seal(void *self, void *key, const uint8_t *aad, size_t aad_len, const uint8_t *secret, size_t secret_len,
+          pqe_blob *sealed, pqe_error *err)
+{
+    if (atomic_exchange(&seals_slowly, false))
+        take_long(NULL);
+    return pqe__file_ops.seal(self, key, aad, aad_len, secret, secret_len, sealed, err);
+}
+
+static void *
+rotate_by_slow_seal(void *vault)
+{
+    atomic_store(&seals_slowly, true);
+    assert_int_equal(pqe_rotate(vault, NULL, NULL), PQE_E_LOCKED);
+    return NULL;
+}
+
+/* The same where the device only seals. */
+static void
+test_rotation_expires_while_sealing(void **state)
+{
+    pqe_backend_ops ops = pqe__file_ops;
+    char config[600];
+    pqe_backend *slow = NULL;
+    pqe_vault *vault;
+
+    (void)state;
+    ops.seal = slow_seal;
+    snprintf(config, sizeof config, "key-file=%s", scratch_path(dir, "slow-key"));
+    assert_pqe_ok(pqe_backend_open_ops(&ops, config, NULL, &slow, err));
+    vault = vault_create(vault_dir(), slow);
+    put_ok(vault, "one", "first", 5);
+    expires_during(vault, rotate_by_slow_seal);
+    get_equals(vault, "one", "first", 5);
+    pqe_vault_close(&vault);
+    pqe_backend_close(&slow);
 }
 
 int
@@ -494,7 +716,12 @@ main(void)
         cmocka_unit_test_setup_teardown(test_misfit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failing_backend, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_locked_meanwhile, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_overtaken_by_rotation, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_pair_is_gone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_expires_meanwhile, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_rotation_expires_meanwhile, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_move_expires_meanwhile, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_rotation_expires_while_sealing, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

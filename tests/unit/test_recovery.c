@@ -451,6 +451,116 @@ test_native_identities(void **state)
     pqe_backend_close(&fresh);
 }
 
+typedef struct losses {
+    unsigned damaged, named;
+} losses;
+
+static void
+count_lost(void *user, const char *did, const char *name)
+{
+    losses *l = user;
+
+    if (did[0] == '\0' && name[0] == '\0')
+        l->damaged++;
+    else
+        l->named++;
+}
+
+static bool
+count_entry(void *user, const pqe_audit_entry *e)
+{
+    *(unsigned *)user += strcmp(e->details, "its record was damaged") == 0;
+    return true;
+}
+
+static void
+is_identity(pqe_vault *vault, const char *did_or_name, const char *did, bool is_default)
+{
+    pqe_identity identity;
+
+    assert_pqe_ok(pqe_identity_get(vault, did_or_name, &identity, err));
+    assert_string_equal(identity.did, did);
+    assert_int_equal(identity.is_default, is_default);
+}
+
+/* A record that is damaged does not keep the vault and the other identities from being recovered. */
+static void
+test_damaged_identities(void **state)
+{
+    static const struct {
+        const char *sql;
+        unsigned damaged;
+    } cases[] = {
+        {"DELETE FROM identity WHERE id = 1", 1},
+        {"UPDATE identity SET bytes = CAST(substr(bytes, 1, 99) || x'00' || substr(bytes, 101) AS BLOB) WHERE id = 1",
+         1},
+        {"UPDATE identity SET bytes = x'' WHERE id = 1", 1},
+        {"UPDATE identity SET bytes = zeroblob(500000) WHERE id IN (1, 2)", 2},
+        {"UPDATE identity SET bytes = (SELECT bytes FROM identity WHERE id = 3) WHERE id = 1", 1},
+        {"UPDATE identity SET id = 9 WHERE id = 1; UPDATE identity SET id = 1 WHERE id = 2; "
+         "UPDATE identity SET id = 2 WHERE id = 9",
+         2},
+    };
+    static const pqe_audit_query removals = {.size = sizeof removals, .op = PQE_AUDIT_IDENTITY_DELETE};
+    static const char *const names[] = {"one", "two", "three"};
+    bench *b = *state;
+    losses lost;
+    pqe_identity made[3], gone;
+    char *clean = strdup(scratch_path(b->scratch, "clean"));
+
+    for (size_t i = 0; i < 3; i++) {
+        const pqe_identity_opts o = {.size = sizeof o, .name = names[i]};
+        assert_pqe_ok(pqe_identity_create(b->vault, &o, &made[i], err));
+    }
+    assert_pqe_ok(pqe_recovery_create(b->vault, b->key, NULL, err));
+    lose_backend(b);
+    scratch_copy(b->dir, clean);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        pqe_recovery_use_opts opts = {
+            .size = sizeof opts, .dir = b->dir, .key = b->key, .lost = count_lost, .user = &lost};
+        uint8_t signature[PQE_ML_DSA_SIGNATURE_MAX];
+        unsigned logged = 0;
+        char place[16];
+        size_t len;
+        scratch_copy(clean, b->dir);
+        sql(b->dir, cases[i].sql);
+        snprintf(place, sizeof place, "new-%zu", i);
+        opts.backend = b->backend = other_backend(b, place);
+        lost = (losses){0};
+        assert_pqe_ok(pqe_recovery_use(&opts, &b->vault, err));
+        assert_int_equal(lost.damaged, cases[i].damaged);
+        assert_int_equal(lost.named, 0);
+        get_equals(b->vault, "model", "weights", 7);
+        assert_int_equal(pqe_identity_get(b->vault, made[0].did, &gone, NULL), PQE_E_NOT_FOUND);
+        is_identity(b->vault, "three", made[2].did, cases[i].damaged == 2);
+        if (cases[i].damaged == 1)
+            is_identity(b->vault, NULL, made[1].did, true);
+        assert_pqe_ok(pqe_identity_sign(b->vault, "three", "m", 1, "c", 1, signature, sizeof signature, &len, err));
+        assert_pqe_ok(pqe_audit_list(b->vault, &removals, count_entry, &logged, err));
+        assert_int_equal(logged, cases[i].damaged);
+        assert_pqe_ok(pqe_verify(b->vault, NULL, NULL, NULL, NULL, err));
+        pqe_vault_close(&b->vault);
+        pqe_backend_close(&b->backend);
+    }
+    free(clean);
+}
+
+/* Entries are proved: where they were altered nothing is removed, and the vault stays as it was. */
+static void
+test_altered_identity_entries(void **state)
+{
+    bench *b = *state;
+    pqe_vault *vault = NULL;
+
+    assert_pqe_ok(pqe_identity_create(b->vault, NULL, NULL, err));
+    assert_pqe_ok(pqe_recovery_create(b->vault, b->key, NULL, err));
+    lose_backend(b);
+    sql(b->dir, "UPDATE entry SET digest = zeroblob(32) WHERE kind IN (4, 5)");
+    b->backend = other_backend(b, "key2");
+    assert_int_equal(use(b, b->key, b->backend, &vault), PQE_E_TAMPERED);
+    assert_int_not_equal(access(scratch_path(b->scratch, "key2"), F_OK), 0);
+}
+
 /* ---- failing calls ---- */
 
 /* Every call of the new backend fails once: the vault stays as it was, no key is left behind, and in the end it moves. */
@@ -500,6 +610,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_place_taken, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_fork, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_native_identities, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_damaged_identities, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_altered_identity_entries, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failing_backend, set_up, tear_down),
     };
 

@@ -79,6 +79,51 @@ without_a_counter_it_is_not_detected(void **state)
     bed_end(&b);
 }
 
+/* The copy's rows into the index under the running handle. */
+static void
+put_rows_back(const bed *b, const char *name)
+{
+    static const char *const tables[] = {"head",  "device", "artifact", "secret", "identity",
+                                         "entry", "node",   "state",    "audit"};
+    char statement[PATH_MAX + 1024];
+    int n = snprintf(statement, sizeof statement, "ATTACH '%s/index.db' AS o; BEGIN;", scratch_path(b->scratch, name));
+
+    for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
+        n += snprintf(statement + n, sizeof statement - (size_t)n,
+                      "DELETE FROM main.%s; INSERT INTO main.%s SELECT * FROM o.%s;", tables[i], tables[i], tables[i]);
+    snprintf(statement + n, sizeof statement - (size_t)n, "COMMIT");
+    sql(b->dir, statement);
+}
+
+/* Where no device counts, the handle's memory is all there is, and an acceptance that failed must not have cost it. */
+static void
+a_failed_acceptance_forgets_nothing(void **state)
+{
+    pqe_error error = {0};
+    bed b;
+
+    (void)state;
+    for (int before = 0; before < 2; before++) {
+        bed_make(&b, COUNTING_NOTHING);
+        bed_keep(&b, "old");
+        put_ok(b.vault, "second", "2", 1);
+        bed_keep(&b, "new");
+        put_ok(b.vault, "third", "3", 1); /* this handle's own */
+        if (before)
+            put_rows_back(&b, "old");
+        assert_int_equal(pqe_recovery_accept_rollback(b.vault, 0, NULL, NULL), PQE_E_UNAVAILABLE);
+        if (!before)
+            put_rows_back(&b, "old");
+        for (int again = 0; again < 2; again++) {
+            assert_int_equal(pqe_vault_unlock(b.vault, 0, &error), PQE_E_TAMPERED);
+            assert_non_null(strstr(error.message, "went back from generation"));
+        }
+        put_rows_back(&b, "new"); /* newer than the oldest, and older than what was seen */
+        assert_int_equal(pqe_vault_unlock(b.vault, 0, NULL), PQE_E_TAMPERED);
+        bed_end(&b);
+    }
+}
+
 static void
 facts_say_so(void **state)
 {
@@ -340,6 +385,7 @@ main(void)
         cmocka_unit_test(an_older_copy_is_refused),
         cmocka_unit_test(one_step_back_is_refused_too),
         cmocka_unit_test(without_a_counter_it_is_not_detected),
+        cmocka_unit_test(a_failed_acceptance_forgets_nothing),
         cmocka_unit_test(facts_say_so),
         cmocka_unit_test(two_heads_of_one_value),
         cmocka_unit_test(a_counter_that_is_not_the_vaults),

@@ -99,7 +99,7 @@ class RecoveryMethods:
 
         The backend object must not have opened the vault yet; it makes a new key, for example a new key file. The vault
         is unlocked afterwards, for the default time. Returns the DIDs of identities that are lost, because the old
-        backend made and kept their keys. Raises `BackendError` (``Status.DENIED``) if the key is none of this vault's,
+        backend made and kept their keys; for one whose record was damaged it is empty. Raises `BackendError` (``Status.DENIED``) if the key is none of this vault's,
         and (``Status.EXISTS``) if the place of the new key is taken.
         """
         if not isinstance(key, RecoveryKey):

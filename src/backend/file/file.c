@@ -195,17 +195,18 @@ file_change_passphrase(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], vo
 
 /* ---- both ---- */
 
-/* 0 if the state is too short or its version or mode is unknown. */
-static uint8_t
-state_mode(const uint8_t *state, size_t state_len)
+static pqe_status
+state_mode(const uint8_t *state, size_t state_len, uint8_t *mode, pqe_error *err)
 {
     pqe__rcur c = pqe__rcur_init(state, state_len);
     uint8_t version = pqe__get_u8(&c);
-    uint8_t mode = pqe__get_u8(&c);
 
-    if (version != PQE__FILE_STATE_VERSION || (mode != PQE__FILE_MODE_KEY_FILE && mode != PQE__FILE_MODE_PASSPHRASE))
-        return 0;
-    return mode;
+    if (c.ok && version != PQE__FILE_STATE_VERSION)
+        return pqe__fail(err, PQE_E_VERSION, PQE_ORIGIN_FORMAT, 0, "the file backend's state is of another version");
+    *mode = pqe__get_u8(&c);
+    if (!c.ok || (*mode != PQE__FILE_MODE_KEY_FILE && *mode != PQE__FILE_MODE_PASSPHRASE))
+        return pqe__fail(err, PQE_E_TAMPERED, PQE_ORIGIN_FORMAT, 0, "the file backend's state is malformed");
+    return PQE_OK;
 }
 
 static pqe_status
@@ -257,14 +258,13 @@ file_attach(void *self, const uint8_t vault_id[PQE_VAULT_ID_SIZE], const uint8_t
             pqe_error *err)
 {
     const file_self *f = self;
-    uint8_t mode = state_mode(state, state_len);
     file_key *k;
-    pqe_status status;
+    uint8_t mode;
+    pqe_status status = state_mode(state, state_len, &mode, err);
 
     *key = NULL;
-    if (mode == 0)
-        return pqe__fail(err, PQE_E_VERSION, PQE_ORIGIN_FORMAT, 0,
-                         "the file backend's state is malformed or of a later version");
+    if (status != PQE_OK)
+        return status;
     if (f->mode != 0 && f->mode != mode)
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_BACKEND, 0,
                          mode == PQE__FILE_MODE_PASSPHRASE ? "this vault is opened by a passphrase, not by a key file"
@@ -301,8 +301,10 @@ file_unseal(void *self, void *key, const uint8_t *aad, size_t aad_len, const uin
 static const char *
 file_key_source(const uint8_t *state, size_t state_len)
 {
-    uint8_t mode = state_mode(state, state_len);
+    uint8_t mode;
 
+    if (state_mode(state, state_len, &mode, NULL) != PQE_OK)
+        return NULL;
     if (mode == PQE__FILE_MODE_KEY_FILE && state_len == KEY_FILE_STATE_SIZE)
         return "key-file";
     return mode == PQE__FILE_MODE_PASSPHRASE && state_len == PQE__PASSPHRASE_STATE_SIZE ? "passphrase" : NULL;
