@@ -148,11 +148,7 @@ list(cli *c)
 
     if (code == 0 && pqe_identity_list(c->vault, print_one, all, &error) != PQE_OK)
         code = cli_report(c, "cannot list the identities of", c->vault_dir, &error);
-    if (code != 0 || all == NULL) {
-        json_decref(all);
-        return code;
-    }
-    return cli_json_print(c, all);
+    return cli_json_listed(c, all, code);
 }
 
 const cli_command cli_cmd_identity_list = {
@@ -171,10 +167,7 @@ rm(cli *c)
         return code;
     if (pqe_identity_delete(c->vault, name, &error) != PQE_OK)
         return cli_identity_report(c, "cannot remove the identity", name, &error);
-    if (c->json)
-        return cli_json_print(c, json_pack("{s:o}", "removed", cli_json_text(name)));
-    cli_note(c, "removed ", name, "");
-    return 0;
+    return cli_removed(c, "removed ", name);
 }
 
 const cli_command cli_cmd_identity_rm = {.name = "identity rm",

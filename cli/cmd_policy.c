@@ -155,12 +155,9 @@ run_show(cli *c)
 
     if (code == 0 && pqe_policy_list(c->vault, on_rule, &l, &error) != PQE_OK)
         code = cli_report(c, "cannot show the policy of", c->vault_dir, &error);
-    if (code == 0 && c->json)
-        return cli_json_print(c, l.rules);
-    json_decref(l.rules);
-    if (code == 0 && l.count == 0 && !c->quiet)
+    if (code == 0 && l.count == 0 && !c->json && !c->quiet)
         puts("no rules: everything is allowed");
-    return code;
+    return cli_json_listed(c, l.rules, code);
 }
 
 const cli_command cli_cmd_policy_show = {

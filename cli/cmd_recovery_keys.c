@@ -141,11 +141,7 @@ list(cli *c)
 
     if (code == 0 && pqe_recovery_list(c->vault, print_one, all, &error) != PQE_OK)
         code = cli_report(c, "cannot list the recovery keys of", c->vault_dir, &error);
-    if (code != 0 || all == NULL) {
-        json_decref(all);
-        return code;
-    }
-    return cli_json_print(c, all);
+    return cli_json_listed(c, all, code);
 }
 
 const cli_command cli_cmd_recovery_list = {
@@ -165,13 +161,11 @@ remove_key(cli *c)
     if (pqe_recovery_remove(c->vault, id, &error) != PQE_OK)
         return cli_fail(c, error.status, "cannot remove the recovery key", id, error.message,
                         error.status == PQE_E_NOT_FOUND ? "`" CLI_NAME " recovery list` shows what there is" : NULL);
-    if (c->json)
-        return cli_json_print(c, json_pack("{s:o}", "removed", cli_json_text(id)));
-    cli_note(c, "removed recovery key ", id, "");
-    if (!c->quiet)
+    code = cli_removed(c, "removed recovery key ", id);
+    if (!c->json && !c->quiet)
         puts("A copy of the vault from before still opens with it; `" CLI_NAME " rotate --rekey` makes what that gives "
              "away worthless for the vault as it is now.");
-    return 0;
+    return code;
 }
 
 const cli_command cli_cmd_recovery_remove = {.name = "recovery remove",

@@ -18,10 +18,7 @@ run(cli *c)
         return code;
     if (pqe_delete(c->vault, name, &error) != PQE_OK)
         return cli_report(c, "cannot remove", name, &error);
-    if (c->json)
-        return cli_json_print(c, json_pack("{s:s}", "removed", name));
-    cli_note(c, "removed ", name, "");
-    return 0;
+    return cli_removed(c, "removed ", name);
 }
 
 const cli_command cli_cmd_rm = {.name = "rm",

@@ -116,6 +116,15 @@ cli_json_print(cli *c, json_t *value)
     return 0;
 }
 
+int
+cli_json_listed(cli *c, json_t *all, int code)
+{
+    if (code == 0 && all != NULL)
+        return cli_json_print(c, all);
+    json_decref(all);
+    return code;
+}
+
 void
 cli_json_error(const char *what, const char *object, const pqe_error *error, const char *why, const char *advice,
                int exit_code)

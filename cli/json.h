@@ -15,6 +15,8 @@ json_t *cli_json_text(const char *s);
 void cli_json_put_artifact(FILE *out, const pqe_artifact *artifact);
 /** Prints a value and a newline on standard output and releases it. 0, or the exit code (NULL: out of memory). */
 int cli_json_print(cli *c, json_t *value);
+/** The end of a listing: prints `all`, unless it is NULL (people were told one by one) or `code` is not 0, and releases it. */
+int cli_json_listed(cli *c, json_t *all, int code);
 /** Prints {"error": {...}} on standard error. */
 void cli_json_error(const char *what, const char *object, const pqe_error *error, const char *why, const char *advice,
                     int exit_code);

@@ -195,6 +195,15 @@ cli_note(const cli *c, const char *text, const char *name, const char *rest)
     fputc('\n', stdout);
 }
 
+int
+cli_removed(cli *c, const char *text, const char *name)
+{
+    if (c->json)
+        return cli_json_print(c, json_pack("{s:o}", "removed", cli_json_text(name)));
+    cli_note(c, text, name, "");
+    return 0;
+}
+
 void
 cli_put_field(const char *label, const char *value)
 {

@@ -30,6 +30,8 @@ int cli_check_name(cli *c, const char *name);
 
 /** Prints a confirmation on standard output unless --quiet or --json: `text`, `name` escaped, `rest`. */
 void cli_note(const cli *c, const char *text, const char *name, const char *rest);
+/** The end of a removal: with --json as an object, else a note that begins with `text`. */
+int cli_removed(cli *c, const char *text, const char *name);
 /** Prints "label   value" with the value escaped. */
 void cli_put_field(const char *label, const char *value);
 

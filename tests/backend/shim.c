@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A PKCS#11 module that forwards to another ($PQE_SHIM_MODULE) and misbehaves where a test says so. */
+/* A PKCS#11 module that forwards to another (forwarded.h) and misbehaves where a test says so. */
 #include "backend/shim.h"
 
-#include <dlfcn.h>
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "backend/pkcs11/api.h"
+#include "backend/forwarded.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -155,15 +153,8 @@ decrypt(CK_SESSION_HANDLE session, unsigned char *in, CK_ULONG len, unsigned cha
 EXPORT CK_RV
 C_GetFunctionList(CK_FUNCTION_LIST **list)
 {
-    const char *path = getenv("PQE_SHIM_MODULE");
-    void *library = path != NULL ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL, *symbol;
-    CK_C_GetFunctionList get_list;
-
     if (real == NULL) {
-        if (library == NULL || (symbol = dlsym(library, "C_GetFunctionList")) == NULL)
-            return CKR_GENERAL_ERROR;
-        memcpy(&get_list, &symbol, sizeof symbol);
-        if (get_list(&real) != CKR_OK)
+        if (!forwarded_load(&real))
             return CKR_GENERAL_ERROR;
         table = *real;
         table.C_GetFunctionList = C_GetFunctionList;

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "backend/fixture.h"
-#include "backend/pkcs11/api.h"
+#include "backend/forwarded.h"
 #include "backend/scratch.h"
 #include "backend/shim.h"
 #include "backend/softhsm.h"
@@ -654,7 +654,7 @@ main(void)
     int failures;
 
     softhsm_begin();
-    setenv("PQE_SHIM_MODULE", softhsm_module(), 1);
+    setenv(FORWARDED_MODULE, softhsm_module(), 1);
     softhsm_token("one");
     find_functions();
     failures = cmocka_run_group_tests_name("pkcs11", tests, NULL, NULL);

@@ -13,6 +13,7 @@
 #include "backend/faulty.h"
 #include "backend/fixture.h"
 #include "backend/pkcs11/api.h"
+#include "backend/pkcs11_pairs.h"
 
 static CK_FUNCTION_LIST *token;
 static char config[4096];
@@ -119,78 +120,6 @@ count_objects(void)
 
 static conformance_subject subject = {.name = "pkcs11, NSS", .config = config, .leftovers = count_objects, .stride = 8};
 
-static void
-has_both(void **state)
-{
-    char text[sizeof config + 16];
-    pqe_backend *backend;
-
-    (void)state;
-    assert_int_equal(fixture_open_backend(&subject, subject.ops, config, &backend, NULL), PQE_OK);
-    assert_true(pqe__backend_decapsulates(backend) && pqe__backend_signs(backend));
-    pqe_backend_close(&backend);
-    snprintf(text, sizeof text, "%s;tier=native", config);
-    assert_int_equal(fixture_open_backend(&subject, subject.ops, text, &backend, NULL), PQE_OK);
-    pqe_backend_close(&backend);
-    snprintf(text, sizeof text, "%s;tier=kek", config);
-    assert_int_equal(fixture_open_backend(&subject, subject.ops, text, &backend, NULL), PQE_OK);
-    assert_false(pqe__backend_decapsulates(backend) || pqe__backend_signs(backend));
-    pqe_backend_close(&backend);
-}
-
-static void
-sign_and_verify(const fixture *f, pqe_sig_algorithm algorithm, const pqe_blob *handle, const pqe__sig_key *key,
-                size_t context_len, uint8_t signature[PQE_ML_DSA_SIGNATURE_MAX])
-{
-    pqe_blob blob = {.data = signature, .capacity = PQE_ML_DSA_SIGNATURE_MAX};
-    uint8_t context[255], message[5000];
-
-    memset(context, 'c', sizeof context);
-    memset(message, 'm', sizeof message);
-    assert_int_equal(pqe__backend_identity_sign(f->backend, f->key, algorithm, handle->data, handle->len, context,
-                                                context_len, message, sizeof message, &blob, NULL),
-                     PQE_OK);
-    assert_int_equal(pqe__sig_verify(key, message, sizeof message, context, context_len, signature, blob.len, NULL),
-                     PQE_OK);
-    message[0]++;
-    assert_int_equal(pqe__sig_verify(key, message, sizeof message, context, context_len, signature, blob.len, NULL),
-                     PQE_E_ATTESTATION);
-}
-
-static void
-signs(void **state)
-{
-    static const pqe_sig_algorithm algorithms[] = {PQE_ML_DSA_65, PQE_ML_DSA_87};
-    uint8_t handle[PQE_SEAL_BLOB_MAX], pk[PQE_ML_DSA_PUBLIC_MAX], one[PQE_ML_DSA_SIGNATURE_MAX],
-        two[PQE_ML_DSA_SIGNATURE_MAX];
-    fixture f;
-
-    (void)state;
-    fixture_begin(&f, &subject);
-    for (size_t i = 0; i < 2; i++) {
-        pqe_sig_algorithm a = algorithms[i];
-        pqe_blob h = {.data = handle, .capacity = sizeof handle}, p = {.data = pk, .capacity = sizeof pk};
-        pqe_blob s = {.data = one, .capacity = sizeof one};
-        pqe__sig_key *key = NULL;
-        assert_int_equal(pqe__backend_identity_make(f.backend, f.key, a, &h, &p, NULL), PQE_OK);
-        assert_int_equal(pqe__sig_from_public(a, pk, p.len, &key, NULL), PQE_OK);
-        sign_and_verify(&f, a, &h, key, 0, one);
-        sign_and_verify(&f, a, &h, key, 255, one);
-        sign_and_verify(&f, a, &h, key, 31, one);
-        sign_and_verify(&f, a, &h, key, 31, two);
-        assert_memory_not_equal(one, two, pqe_sig_signature_size(a)); /* hedged */
-        handle[5] ^= 1;
-        assert_int_equal(pqe__backend_identity_sign(f.backend, f.key, a, handle, h.len, NULL, 0, pk, 1, &s, NULL),
-                         PQE_E_DECRYPTION);
-        handle[5] ^= 1;
-        pqe__backend_identity_drop(f.backend, f.key, handle, h.len);
-        assert_int_equal(pqe__backend_identity_sign(f.backend, f.key, a, handle, h.len, NULL, 0, pk, 1, &s, NULL),
-                         PQE_E_DECRYPTION);
-        pqe__sig_free(&key);
-    }
-    fixture_end(&f);
-}
-
 static CK_RV
 read_attribute(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type)
 {
@@ -255,7 +184,8 @@ gives_nothing_out(void **state)
 int
 main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(has_both), cmocka_unit_test(signs),
+    const struct CMUnitTest tests[] = {cmocka_unit_test_prestate(pkcs11_has_both, &subject),
+                                       cmocka_unit_test_prestate(pkcs11_signs, &subject),
                                        cmocka_unit_test(gives_nothing_out)};
     int failures;
 

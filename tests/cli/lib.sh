@@ -12,7 +12,9 @@ place=${TMPDIR:-/tmp}
 [ "${room:-0}" -lt 2097152 ] || [ ! -w /dev/shm ] || place=/dev/shm
 work=$(mktemp -d "$place/pqe-cli.XXXXXX") || exit 1
 
+# A background process that a signal hits before it has become its program runs this too: it must leave all alone.
 clean_up() {
+    [ "$BASHPID" = $$ ] || return
     chmod -R u+rwx "$work" 2>/dev/null
     rm -rf "$work"
 }

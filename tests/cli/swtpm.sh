@@ -28,7 +28,7 @@ stop() {
     kill "$(cat "$1/pid")"
     wait "$(cat "$1/pid")" 2>/dev/null
 }
-trap 'kill "${pids[@]}" 2>/dev/null; clean_up' EXIT
+trap '[ "$BASHPID" = $$ ] && { kill "${pids[@]}" 2>/dev/null; clean_up; }' EXIT
 tool() {
     local tpm=$1
     shift

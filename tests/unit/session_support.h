@@ -9,7 +9,7 @@
 
 #define MS 1000000u
 #define LATE_MS 4000u /* how late the watcher may be on a busy machine */
-#define SHORT_TTL 3u   /* seconds: of sessions in which something is to be done before they end */
+#define SHORT_TTL 3u  /* seconds: of sessions in which something is to be done before they end */
 
 extern _Atomic time_t clock_shift; /* added to what the wall clock says */
 uint64_t now_ms(void);
