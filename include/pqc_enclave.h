@@ -482,6 +482,31 @@ PQE_API pqe_status pqe_get(pqe_vault *vault, const char *name_or_id, void **cont
 /** Wipes and frees what pqe_get() returned. `len` as returned there. */
 PQE_API void pqe_content_free(void **content, size_t len);
 
+/** What pqe_get_many() has for one of the names. Everything is valid during the call only, and wiped after it. */
+typedef struct pqe_got {
+    size_t index;                 /**< of the name, from 0 */
+    pqe_status status;            /**< PQE_OK, or why this one cannot be had: as pqe_get() */
+    const pqe_artifact *artifact; /**< NULL unless status is PQE_OK, as is `content` */
+    const void *content;          /**< not NULL for 0 bytes either; no alignment */
+    size_t len;
+    const pqe_error *error; /**< NULL if status is PQE_OK */
+} pqe_got;
+
+/** Called in the order of the names, by the thread that called pqe_get_many(). May call into the vault, except to close
+ *  it. Return false to stop. */
+typedef bool (*pqe_got_fn)(void *user, const pqe_got *got);
+
+/**
+ * Gets many artifacts by name or artifact_id: as pqe_get() of each, with the same checks, uses and log entries, but faster
+ * where they are small (64 KiB and less): some 128 names are looked up in one transaction and decrypted on all cores
+ * (pqe_set_threads()). So of changes made meanwhile, also by `fn`, a name may not see the latest. Memory: up to 1.5 MiB,
+ * and besides what pqe_get() takes for a larger artifact. A name that cannot be had does not keep the others from being
+ * handed out; returns PQE_OK if all were, else the first one's error. PQE_E_LOCKED ends it at once, also where the session
+ * ends meanwhile: names that follow are not reported. Errors: PQE_E_CANCELLED (`fn` returned false), those of pqe_get().
+ */
+PQE_API pqe_status pqe_get_many(pqe_vault *vault, const char *const *names, size_t count, pqe_got_fn fn, void *user,
+                                pqe_error *err);
+
 /** Metadata of one artifact, by name or artifact_id. Free with pqe_artifact_free(). The access policy guards contents,
  *  not metadata: it is not asked. */
 PQE_API pqe_status pqe_info(pqe_vault *vault, const char *name_or_id, pqe_artifact **out, pqe_error *err);
