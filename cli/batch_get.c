@@ -142,8 +142,7 @@ static int
 get_names(getter *g)
 {
     pqe_error error = {0};
-    pqe_status status =
-        pqe_get_many(g->c->vault, (const char *const *)g->names, g->count, take, g, &error);
+    pqe_status status = pqe_get_many(g->c->vault, (const char *const *)g->names, g->count, take, g, &error);
 
     if (g->code == 0 && status != PQE_OK && !ferror(g->out)) /* then the vault is locked: no name was reported */
         g->code = cli_report(g->c, "cannot get batch", g->lines.in.name, &error);

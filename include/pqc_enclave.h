@@ -385,9 +385,10 @@ PQE_API pqe_status pqe_writer_finish(pqe_writer **writer, pqe_artifact **out, pq
 PQE_API void pqe_writer_abort(pqe_writer **writer);
 
 /**
- * A batch: many puts in one transaction, all of them stored or none. What is added is encrypted at once and kept aside:
+ * A batch: many puts in one transaction, all of them stored or none. What is added is encrypted and kept aside:
  * in memory up to 4 MiB, beyond that in a nameless file in the vault's directory (always ciphertext), and bodies over
- * 64 KiB in files of their own. Nobody else is kept waiting until pqe_batch_commit(), which takes the vault's write lock
+ * 64 KiB in files of their own. Contents below 16 KiB wait in locked memory, 64 of them or 48 KiB, and are then encrypted
+ * together on all cores (pqe_set_threads(); with one thread none wait). Nobody else is kept waiting until pqe_batch_commit(), which takes the vault's write lock
  * and holds it until everything is in: about 20 us an artifact of 1 KiB. Memory does not grow with the batch, but for
  * 100 bytes an artifact over 64 KiB. One thread at a time.
  */
@@ -402,7 +403,9 @@ PQE_API pqe_status pqe_batch_open(pqe_vault *vault, pqe_batch **out, pqe_error *
 
 /** Adds an artifact; as pqe_put(), except that it is stored by the commit. Of several of one name in a batch the last
  *  wins. A put that fails adds nothing and the batch can go on, unless it failed with PQE_E_IO, PQE_E_NO_SPACE or
- *  PQE_E_NOMEM: then later calls may return PQE_E_STATE. PQE_E_LIMIT also for more than PQE_BATCH_LARGE_MAX large ones. */
+ *  PQE_E_NOMEM: then later calls may return PQE_E_STATE. What is wrong with options or content is said at once; but that an
+ *  earlier small content could not be encrypted (PQE_E_LOCKED, PQE_E_NOMEM) may be said by a later call or by the commit,
+ *  and then nothing is stored: the audit log names the artifact. PQE_E_LIMIT also for more than PQE_BATCH_LARGE_MAX large ones. */
 PQE_API pqe_status pqe_batch_put(pqe_batch *batch, const pqe_put_opts *opts, const void *content, size_t len,
                                  pqe_error *err);
 

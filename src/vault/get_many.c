@@ -345,7 +345,8 @@ pqe_get_many(pqe_vault *vault, const char *const *names, size_t count, pqe_got_f
     if (status != PQE_OK)
         return status;
     if (fn == NULL || (names == NULL && count != 0))
-        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "names and a function for what they give are required");
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0,
+                         "names and a function for what they give are required");
     if ((status = pqe__session_enter(vault, err)) != PQE_OK)
         return status;
     pqe__session_leave(vault);

@@ -107,9 +107,8 @@ test_failed(void **state)
     add_small(batch, 5);
     pqe_vault_lock(b.v);
     assert_pqe_ok(pqe_vault_unlock(b.v, 0, err));
-    assert_pqe_ok(pqe_writer_open(b.v,
-                                  &(pqe_put_opts){.size = sizeof(pqe_put_opts), .name = "w", .kind = PQE_KIND_OTHER},
-                                  &w, err));
+    assert_pqe_ok(pqe_writer_open(
+        b.v, &(pqe_put_opts){.size = sizeof(pqe_put_opts), .name = "w", .kind = PQE_KIND_OTHER}, &w, err));
     assert_int_equal(pqe_batch_add(batch, &w, NULL), PQE_E_LOCKED);
     assert_null(w);
     assert_int_equal(add(batch, "more", "x", 1), PQE_E_STATE);
@@ -223,8 +222,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_any_threads), cmocka_unit_test(test_ended),       cmocka_unit_test(test_failed),
-        cmocka_unit_test(test_bad_put),     cmocka_unit_test(test_forked_child), cmocka_unit_test(test_locked_meanwhile),
+        cmocka_unit_test(test_any_threads),  cmocka_unit_test(test_ended),
+        cmocka_unit_test(test_failed),       cmocka_unit_test(test_bad_put),
+        cmocka_unit_test(test_forked_child), cmocka_unit_test(test_locked_meanwhile),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

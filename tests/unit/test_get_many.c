@@ -233,12 +233,14 @@ test_as_single(void **state)
         put_ok(b.v, "limited", "l", 1);
         put_ok(b.v, "forbidden", "f", 1);
         assert_pqe_ok(pqe_policy_set(
-            b.v, &(pqe_policy_rule){.size = sizeof(pqe_policy_rule), .artifact = "limited", .max_uses_per_hour = 2}, err));
-        assert_pqe_ok(pqe_policy_set(
-            b.v,
-            &(pqe_policy_rule){
-                .size = sizeof(pqe_policy_rule), .artifact = "forbidden", .allowed_bundle_ids = callers, .allowed_count = 1},
+            b.v, &(pqe_policy_rule){.size = sizeof(pqe_policy_rule), .artifact = "limited", .max_uses_per_hour = 2},
             err));
+        assert_pqe_ok(pqe_policy_set(b.v,
+                                     &(pqe_policy_rule){.size = sizeof(pqe_policy_rule),
+                                                        .artifact = "forbidden",
+                                                        .allowed_bundle_ids = callers,
+                                                        .allowed_count = 1},
+                                     err));
         if (i == 0)
             get_singly(b.v, list, COUNT, &first[i]);
         else
@@ -306,7 +308,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all),       cmocka_unit_test(test_errors),          cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_all),       cmocka_unit_test(test_errors),           cmocka_unit_test(test_stopped),
         cmocka_unit_test(test_as_single), cmocka_unit_test(test_locked_meanwhile),
     };
 
