@@ -148,7 +148,7 @@ static int
 get_batch(cli *c, cli_outfile *file)
 {
     const char *path = cli_option_value(c, "output");
-    uint64_t count;
+    uint64_t count = 0;
     char text[64];
     int code = write_batch(c, file != NULL ? file->fd : STDOUT_FILENO, &count), errnum;
 

@@ -133,17 +133,19 @@ look_up(getting *g, pqe__txn *txn)
 {
     slot *s = &g->slots[g->count];
     const char *name = g->names[g->count];
-    const uint8_t *wrap;
+    const uint8_t *wrap = NULL;
 
     memset(s, 0, sizeof *s);
-    if (pqe__check_name(name, NULL) == PQE_OK && pqe__find(txn, name, true, &s->found, NULL) == PQE_OK)
-        s->allowed = may_go(txn, s, &wrap);
-    if (s->allowed && s->found.record.size_bytes > ROOM - g->used) {
+    if (pqe__check_name(name, NULL) == PQE_OK && pqe__find(txn, name, true, &s->found, NULL) == PQE_OK &&
+        !may_go(txn, s, &wrap))
+        wrap = NULL;
+    if (wrap != NULL && s->found.record.size_bytes > ROOM - g->used) {
         pqe__found_free(&s->found);
         pqe__wipe(&s->access, sizeof s->access);
         return false;
     }
-    if (s->allowed) {
+    if (wrap != NULL) {
+        s->allowed = true;
         memcpy(g->wrap[g->count], wrap, sizeof g->wrap[0]);
         s->len = (size_t)s->found.record.size_bytes;
         s->content = g->room + g->used;
