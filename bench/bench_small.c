@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Small artifacts in bulk: bench_small DIR COUNT in|out|single
+ * Small artifacts in bulk: bench_small DIR COUNT in|out|many|single
  *
  *   in   puts COUNT credentials of 1 KiB into the vault in DIR (made if need be) in one batch
  *   out  gets each of them by name, in one session, in an order unlike that of the puts
+ *   many    gets each of them by name, in the same order, with one call
  *   single  puts COUNT more, each by itself and durable
  *
  * One line: artifacts a second of the whole process's work, opening and unlocking included, and microseconds of CPU time
@@ -102,6 +103,44 @@ get_all(pqe_vault *vault, size_t count)
     }
 }
 
+typedef struct many {
+    const char *const *names;
+    size_t count;
+} many;
+
+static bool
+compare(void *user, const pqe_got *got)
+{
+    const many *m = user;
+    unsigned char expected[SIZE];
+
+    check(got->status, got->error, "get");
+    content_of(got->index * 7919 % m->count, expected);
+    if (got->len == SIZE && memcmp(got->content, expected, SIZE) == 0)
+        return true;
+    fprintf(stderr, "bench_small: %s has another content\n", m->names[got->index]);
+    exit(1);
+}
+
+static void
+get_many(pqe_vault *vault, size_t count)
+{
+    char(*text)[64] = malloc(count * sizeof *text);
+    const char **names = malloc(count * sizeof *names);
+    many m = {names, count};
+    pqe_error err = {0};
+
+    if (text == NULL || names == NULL)
+        exit(1);
+    for (size_t i = 0; i < count; i++) {
+        snprintf(text[i], sizeof text[i], "service/%zu/token", i * 7919 % count);
+        names[i] = text[i];
+    }
+    check(pqe_get_many(vault, names, count, compare, &m, &err), &err, "get");
+    free(names);
+    free(text);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -115,7 +154,7 @@ main(int argc, char **argv)
     bool exists;
 
     if (argc != 4 || count == 0) {
-        fprintf(stderr, "usage: bench_small DIR COUNT in|out|single\n");
+        fprintf(stderr, "usage: bench_small DIR COUNT in|out|many|single\n");
         return 2;
     }
     snprintf(config, sizeof config, "file:key-file=%s.key", argv[1]);
@@ -132,6 +171,8 @@ main(int argc, char **argv)
         put_all(vault, count);
     else if (strcmp(argv[3], "single") == 0)
         put_singly(vault, count);
+    else if (strcmp(argv[3], "many") == 0)
+        get_many(vault, count);
     else
         get_all(vault, count);
     pqe_vault_close(&vault);

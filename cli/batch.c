@@ -5,117 +5,26 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "input.h"
 #include "json.h"
+#include "lines.h"
 #include "process.h"
 #include "report.h"
 #include "session.h"
 
-#define BUFFER_FIRST ((size_t)256 << 10)
-
 typedef struct reader {
     cli *c;
-    cli_input in;
-    char *buffer;
-    size_t capacity, used, at;
-    bool ended;
-    uint64_t line; /* number of the line last taken, from 1 */
+    cli_lines lines;
     pqe_batch *batch;
-    cli_progress progress;
 } reader;
-
-/* Contents pass through jansson's memory. */
-static void
-wiping_free(void *p)
-{
-    if (p != NULL)
-        explicit_bzero(p, malloc_usable_size(p));
-    free(p);
-}
-
-/* ---- lines ---- */
 
 static int
 fail_line(const reader *r, pqe_status status, const char *why)
 {
-    char what[64];
-
-    snprintf(what, sizeof what, "line %" PRIu64 " of the batch", r->line);
-    return cli_fail(r->c, status, what, r->in.name, why, "nothing was stored");
-}
-
-/* Twice the buffer, so that a line fits; the old one is wiped. */
-static int
-grow(reader *r)
-{
-    size_t size = r->capacity != 0 ? 2 * r->capacity : BUFFER_FIRST;
-    char *bigger = cli_buffer_new(size);
-
-    if (bigger == NULL)
-        return cli_fail_errno(r->c, ENOMEM, "cannot read", r->in.name, NULL);
-    if (r->used != 0)
-        memcpy(bigger, r->buffer, r->used);
-    cli_buffer_free(r->buffer, r->capacity);
-    r->buffer = bigger;
-    r->capacity = size;
-    return 0;
-}
-
-static int
-fill(reader *r)
-{
-    size_t got;
-    int errnum, code = 0;
-
-    r->used -= r->at;
-    if (r->at != 0)
-        memmove(r->buffer, r->buffer + r->at, r->used);
-    r->at = 0;
-    if (r->used == r->capacity && (code = grow(r)) != 0)
-        return code;
-    errnum = cli_read_some(r->in.fd, r->buffer + r->used, r->capacity - r->used, &got);
-    if (errnum != 0)
-        return cli_fail_errno(r->c, errnum, "cannot read", r->in.name, NULL);
-    r->used += got;
-    r->ended = got == 0;
-    cli_progress_add(&r->progress, got);
-    return 0;
-}
-
-/* Takes the next line; *line is NULL at the end of the input. */
-static int
-next_line(reader *r, const char **line, size_t *len)
-{
-    size_t searched = 0;
-
-    *line = NULL;
-    for (;;) {
-        char *start = r->buffer + r->at;
-        size_t there = r->used - r->at;
-        char *end = there > searched ? memchr(start + searched, '\n', there - searched) : NULL;
-        size_t found = end != NULL ? (size_t)(end - start) : there;
-        int code;
-        if (found > CLI_BATCH_LINE_MAX) {
-            r->line++;
-            return fail_line(r, PQE_E_LIMIT, "it is longer than 16 MiB; give large contents by \"file\"");
-        }
-        if (end != NULL || (r->ended && there > 0)) {
-            r->line++;
-            *line = start;
-            *len = found;
-            r->at += found + (end != NULL ? 1 : 0);
-            return 0;
-        }
-        if (r->ended)
-            return 0;
-        searched = there;
-        if ((code = fill(r)) != 0)
-            return code;
-    }
+    return cli_lines_fail(&r->lines, status, why);
 }
 
 /* ---- one artifact ---- */
@@ -262,12 +171,6 @@ add(reader *r, const description *d)
     return 0;
 }
 
-static bool
-is_blank(const char *line, size_t len)
-{
-    return strspn(line, " \t\r") >= len;
-}
-
 static int
 add_line(reader *r, const char *line, size_t len)
 {
@@ -301,9 +204,8 @@ add_all(reader *r)
     int code;
 
     do {
-        code = cli_interrupted() != 0 ? cli_fail_errno(r->c, EINTR, "cannot read", r->in.name, NULL)
-                                      : next_line(r, &line, &len);
-        if (code == 0 && line != NULL && !is_blank(line, len))
+        code = cli_lines_next(&r->lines, &line, &len);
+        if (code == 0 && line != NULL)
             code = add_line(r, line, len);
     } while (code == 0 && line != NULL);
     return code;
@@ -317,11 +219,11 @@ commit(reader *r)
     char text[64];
 
     if (pqe_batch_commit(&r->batch, &stored, &error) != PQE_OK)
-        return cli_report(r->c, "cannot store batch", r->in.name, &error);
+        return cli_report(r->c, "cannot store batch", r->lines.in.name, &error);
     if (r->c->json)
         return cli_json_print(r->c, json_pack("{s:I}", "stored", (json_int_t)stored));
     snprintf(text, sizeof text, "stored %" PRIu64 " artifact%s of ", stored, stored == 1 ? "" : "s");
-    cli_note(r->c, text, r->in.name, "");
+    cli_note(r->c, text, r->lines.in.name, "");
     return 0;
 }
 
@@ -330,23 +232,21 @@ cli_put_batch(cli *c, const char *path)
 {
     reader r = {.c = c};
     pqe_error error = {0};
-    int code = cli_input_open(c, path, &r.in);
+    int code = cli_lines_open(c, path, "nothing was stored", &r.lines);
 
     if (code == 0)
         code = cli_open(c);
     if (code == 0 && pqe_batch_open(c->vault, &r.batch, &error) != PQE_OK)
-        code = cli_report(c, "cannot store batch", r.in.name, &error);
+        code = cli_report(c, "cannot store batch", r.lines.in.name, &error);
     if (code == 0) {
-        json_set_alloc_funcs(malloc, wiping_free);
         cli_catch_signals();
-        cli_progress_start(c, &r.progress, "encrypting", r.in.size == UINT64_MAX ? 0 : r.in.size);
+        cli_progress_start(c, &r.lines.progress, "encrypting", r.lines.in.size == UINT64_MAX ? 0 : r.lines.in.size);
         code = add_all(&r);
-        cli_progress_end(&r.progress);
+        cli_progress_end(&r.lines.progress);
     }
     if (code == 0)
         code = commit(&r);
     pqe_batch_abort(&r.batch);
-    cli_buffer_free(r.buffer, r.capacity);
-    cli_input_close(&r.in);
+    cli_lines_close(&r.lines);
     return code;
 }

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `put --batch`: artifacts from JSON lines, all stored in one transaction or none. */
+/* `put --batch`: artifacts from JSON lines, all stored in one transaction or none. `get --batch`: the same lines again. */
 #ifndef PQE_CLI_BATCH_H
 #define PQE_CLI_BATCH_H
 
-#include "cli.h"
+#include <stdint.h>
+#include <stdio.h>
 
-/** Longest line, in bytes; a larger content is named by "file". */
-#define CLI_BATCH_LINE_MAX ((size_t)16 << 20)
+#include "cli.h"
 
 /** Opens the vault and stores what `path` ("-": standard input) lists. 0 or the exit code. */
 int cli_put_batch(cli *c, const char *path);
+/** Opens the vault and writes what `path` names to `out`, in lines as cli_put_batch() reads them; *count says how many. 0
+ *  or the exit code. */
+int cli_get_batch(cli *c, const char *path, FILE *out, uint64_t *count);
 
 #endif

@@ -231,6 +231,33 @@ get_many(bench *b)
     return 0;
 }
 
+static bool
+note_got(void *user, const pqe_got *got)
+{
+    (void)user;
+    (void)got;
+    return cli_interrupted() == 0;
+}
+
+static int
+get_many_at_once(bench *b)
+{
+    static char text[MANY][32];
+    static const char *names[MANY];
+    pqe_error error = {0};
+    double start;
+
+    for (unsigned i = 0; i < MANY; i++) {
+        snprintf(text[i], sizeof text[i], "many/%u", i * 977 % MANY);
+        names[i] = text[i];
+    }
+    start = now();
+    if (pqe_get_many(b->vault, names, MANY, note_got, NULL, &error) != PQE_OK && cli_interrupted() == 0)
+        return failed(b, "get", &error);
+    say(b, "get them with one call", MANY / (now() - start), "a second");
+    return 0;
+}
+
 static int
 unlock_often(bench *b)
 {
@@ -348,8 +375,8 @@ print(bench *b)
 static int
 run(cli *c)
 {
-    static int (*const steps[])(bench *) = {make_directory, make_vault, unlock_often, put_singles, put_many,
-                                            get_many,       seal,       load_all,     print};
+    static int (*const steps[])(bench *) = {make_directory, make_vault,       unlock_often, put_singles, put_many,
+                                            get_many,       get_many_at_once, seal,         load_all,    print};
     bench b = {.c = c, .rows = c->json ? json_array() : NULL};
     int code = read_options(c, &b);
 

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pqc-enclave get: decrypts an artifact to a file or to standard output. */
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "batch.h"
 #include "commands.h"
 #include "json.h"
 #include "outfile.h"
@@ -111,13 +114,80 @@ get(cli *c, const char *name, cli_outfile *file)
     return code;
 }
 
+/* ---- many ---- */
+
+#define BATCH_BUFFER ((size_t)64 << 10)
+
+/* To a copy of the descriptor, through a buffer that is wiped. */
+static int
+write_batch(cli *c, int fd, uint64_t *count)
+{
+    char *buffer = cli_buffer_new(BATCH_BUFFER);
+    int copied = fcntl(fd, F_DUPFD_CLOEXEC, 0), code;
+    FILE *out = copied >= 0 ? fdopen(copied, "w") : NULL;
+
+    if (buffer == NULL || out == NULL) {
+        code = cli_fail_errno(c, buffer == NULL ? ENOMEM : errno, "cannot get", "batch", NULL);
+        if (copied >= 0 && out == NULL)
+            close(copied);
+    } else {
+        setvbuf(out, buffer, _IOFBF, BATCH_BUFFER);
+        errno = 0;
+        code = cli_get_batch(c, cli_option_value(c, "batch"), out, count);
+        if ((fflush(out) != 0 || ferror(out)) && code == 0)
+            code = fd == STDOUT_FILENO ? cli_fail_output(c, errno)
+                                       : cli_fail_errno(c, errno, "cannot write", cli_option_value(c, "output"), NULL);
+    }
+    if (out != NULL)
+        fclose(out);
+    cli_buffer_free(buffer, BATCH_BUFFER);
+    return code;
+}
+
+static int
+get_batch(cli *c, cli_outfile *file)
+{
+    const char *path = cli_option_value(c, "output");
+    uint64_t count = 0;
+    char text[64];
+    int code = write_batch(c, file != NULL ? file->fd : STDOUT_FILENO, &count), errnum;
+
+    if (code != 0 || file == NULL)
+        return code;
+    if ((errnum = cli_outfile_commit(file)) != 0)
+        return cli_fail_errno(c, errnum, "cannot write", path, NULL);
+    if (c->json)
+        return cli_json_print(c, json_pack("{s:I}", "written", (json_int_t)count));
+    snprintf(text, sizeof text, "wrote %" PRIu64 " artifact%s to ", count, count == 1 ? "" : "s");
+    cli_note(c, text, path, "");
+    return 0;
+}
+
+static int
+check_operands(cli *c)
+{
+    bool batch = cli_option_value(c, "batch") != NULL;
+
+    if (batch && c->operand_count != 0)
+        return cli_usage(c, "--batch takes no operands; usage: " CLI_NAME " get --batch FILE|-");
+    if (!batch && c->operand_count != 1)
+        return cli_usage(c, "missing operands; usage: " CLI_NAME " get %s", cli_cmd_get.operands);
+    return batch ? 0 : cli_check_name(c, c->operands[0]);
+}
+
+static int
+get_what_is_asked(cli *c, cli_outfile *file)
+{
+    return cli_option_value(c, "batch") != NULL ? get_batch(c, file) : get(c, c->operands[0], file);
+}
+
 static int
 run(cli *c)
 {
     const char *path = cli_option_value(c, "output");
     bool to_file = path != NULL && strcmp(path, "-") != 0;
     cli_outfile file;
-    int code = cli_check_name(c, c->operands[0]), errnum;
+    int code = check_operands(c), errnum;
 
     if (code != 0)
         return code;
@@ -125,17 +195,18 @@ run(cli *c)
         return cli_usage(c, "standard output is a terminal; give -o FILE, or -o - if you mean it");
     cli_catch_signals(); /* before there is anything to leave behind */
     if (!to_file)
-        return get(c, c->operands[0], NULL);
+        return get_what_is_asked(c, NULL);
     errnum = cli_outfile_open(&file, path);
     if (errnum != 0)
         return cli_fail_errno(c, errnum, "cannot write", path, NULL);
-    code = get(c, c->operands[0], &file);
+    code = get_what_is_asked(c, &file);
     cli_outfile_discard(&file);
     return code;
 }
 
 static const cli_option options[] = {
     {"output", 'o', CLI_VALUE_FILE, "FILE|-", "write to a file (0600, whole or not at all)", NULL},
+    {"batch", 0, CLI_VALUE_FILE, "FILE|-", "get many at once, named by JSON lines, as JSON lines", NULL},
     {NULL, 0, CLI_VALUE_NONE, NULL, NULL, NULL},
 };
 
@@ -143,7 +214,7 @@ const cli_command cli_cmd_get = {.name = "get",
                                  .operands = "NAME|ID",
                                  .summary = "decrypt an artifact to a file or to standard output",
                                  .options = options,
-                                 .min_operands = 1,
+                                 .min_operands = 0,
                                  .max_operands = 1,
                                  .operand_value = CLI_VALUE_TEXT,
                                  .run = run};

@@ -47,24 +47,32 @@ put_escape(FILE *out, uint32_t code)
                 (unsigned)(0xdc00 + ((code - 0x10000) & 0x3ff)));
 }
 
-static void
-put_string(FILE *out, const char *s)
+void
+cli_json_put_string(FILE *out, const char *s, size_t len)
 {
+    const char *end = s + len;
+
     fputc_unlocked('"', out);
-    while (*s != '\0') {
-        size_t n = 0;
+    while (s < end) {
+        size_t n = 0, left = (size_t)(end - s);
         uint32_t code = 0xfffd; /* the replacement character, where the library's promise of UTF-8 did not hold */
-        while (is_plain(s[n]))
+        while (n < left && is_plain(s[n]))
             n++;
         fwrite_unlocked(s, 1, n, out);
         s += n;
-        if (*s == '\0')
+        if (s == end)
             break;
-        n = pqe__utf8_next(s, strnlen(s, 4), &code);
+        n = pqe__utf8_next(s, (size_t)(end - s), &code);
         put_escape(out, code);
         s += n > 0 ? n : 1;
     }
     fputc_unlocked('"', out);
+}
+
+static void
+put_string(FILE *out, const char *s)
+{
+    cli_json_put_string(out, s, strlen(s));
 }
 
 static void

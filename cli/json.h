@@ -11,6 +11,8 @@
 
 /** A string for text that need not be UTF-8, such as a path: then it is escaped as for people. NULL gives null. */
 json_t *cli_json_text(const char *s);
+/** Writes a string, which should be UTF-8 without NUL. */
+void cli_json_put_string(FILE *out, const char *s, size_t len);
 /** Writes all metadata of an artifact as an object. Straight to the stream: a list can have very many. */
 void cli_json_put_artifact(FILE *out, const pqe_artifact *artifact);
 /** Prints a value and a newline on standard output and releases it. 0, or the exit code (NULL: out of memory). */

@@ -385,9 +385,10 @@ PQE_API pqe_status pqe_writer_finish(pqe_writer **writer, pqe_artifact **out, pq
 PQE_API void pqe_writer_abort(pqe_writer **writer);
 
 /**
- * A batch: many puts in one transaction, all of them stored or none. What is added is encrypted at once and kept aside:
+ * A batch: many puts in one transaction, all of them stored or none. What is added is encrypted and kept aside:
  * in memory up to 4 MiB, beyond that in a nameless file in the vault's directory (always ciphertext), and bodies over
- * 64 KiB in files of their own. Nobody else is kept waiting until pqe_batch_commit(), which takes the vault's write lock
+ * 64 KiB in files of their own. Contents below 16 KiB wait in locked memory, 64 of them or 48 KiB, and are then encrypted
+ * together on all cores (pqe_set_threads(); with one thread none wait). Nobody else is kept waiting until pqe_batch_commit(), which takes the vault's write lock
  * and holds it until everything is in: about 20 us an artifact of 1 KiB. Memory does not grow with the batch, but for
  * 100 bytes an artifact over 64 KiB. One thread at a time.
  */
@@ -402,7 +403,9 @@ PQE_API pqe_status pqe_batch_open(pqe_vault *vault, pqe_batch **out, pqe_error *
 
 /** Adds an artifact; as pqe_put(), except that it is stored by the commit. Of several of one name in a batch the last
  *  wins. A put that fails adds nothing and the batch can go on, unless it failed with PQE_E_IO, PQE_E_NO_SPACE or
- *  PQE_E_NOMEM: then later calls may return PQE_E_STATE. PQE_E_LIMIT also for more than PQE_BATCH_LARGE_MAX large ones. */
+ *  PQE_E_NOMEM: then later calls may return PQE_E_STATE. What is wrong with options or content is said at once; but that an
+ *  earlier small content could not be encrypted (PQE_E_LOCKED, PQE_E_NOMEM) may be said by a later call or by the commit,
+ *  and then nothing is stored: the audit log names the artifact. PQE_E_LIMIT also for more than PQE_BATCH_LARGE_MAX large ones. */
 PQE_API pqe_status pqe_batch_put(pqe_batch *batch, const pqe_put_opts *opts, const void *content, size_t len,
                                  pqe_error *err);
 
@@ -481,6 +484,31 @@ PQE_API pqe_status pqe_get(pqe_vault *vault, const char *name_or_id, void **cont
 
 /** Wipes and frees what pqe_get() returned. `len` as returned there. */
 PQE_API void pqe_content_free(void **content, size_t len);
+
+/** What pqe_get_many() has for one of the names. Everything is valid during the call only, and wiped after it. */
+typedef struct pqe_got {
+    size_t index;                 /**< of the name, from 0 */
+    pqe_status status;            /**< PQE_OK, or why this one cannot be had: as pqe_get() */
+    const pqe_artifact *artifact; /**< NULL unless status is PQE_OK, as is `content` */
+    const void *content;          /**< not NULL for 0 bytes either; no alignment */
+    size_t len;
+    const pqe_error *error; /**< NULL if status is PQE_OK */
+} pqe_got;
+
+/** Called in the order of the names, by the thread that called pqe_get_many(). May call into the vault, except to close
+ *  it. Return false to stop. */
+typedef bool (*pqe_got_fn)(void *user, const pqe_got *got);
+
+/**
+ * Gets many artifacts by name or artifact_id: as pqe_get() of each, with the same checks, uses and log entries, but faster
+ * where they are small (64 KiB and less): some 128 names are looked up in one transaction and decrypted on all cores
+ * (pqe_set_threads()). So of changes made meanwhile, also by `fn`, a name may not see the latest. Memory: up to 1.5 MiB,
+ * and besides what pqe_get() takes for a larger artifact. A name that cannot be had does not keep the others from being
+ * handed out; returns PQE_OK if all were, else the first one's error. PQE_E_LOCKED ends it at once, also where the session
+ * ends meanwhile: names that follow are not reported. Errors: PQE_E_CANCELLED (`fn` returned false), those of pqe_get().
+ */
+PQE_API pqe_status pqe_get_many(pqe_vault *vault, const char *const *names, size_t count, pqe_got_fn fn, void *user,
+                                pqe_error *err);
 
 /** Metadata of one artifact, by name or artifact_id. Free with pqe_artifact_free(). The access policy guards contents,
  *  not metadata: it is not asked. */

@@ -5,7 +5,7 @@
  * so that every node of the tree is proved and written once a window instead of once an artifact.
  */
 #include "vault/stage.h"
-#include "vault/writer.h"
+#include "vault/waiting.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -28,9 +28,11 @@ struct pqe_batch {
     pqe__aead *wrap; /* NULL once the session has ended */
     uint8_t key_id[PQE__ID_SIZE];
     pqe__secret_row secret; /* not in the index before the commit, so nobody else can use or drop it */
+    bool secret_entered;
     uint32_t epoch;
     uint8_t device_digest[PQE__DIGEST_SIZE];
     uint64_t count;
+    pqe__waiting waiting;
     pqe__stage stage;
     bool failed;
     pqe__body_file files[PQE_BATCH_LARGE_MAX];
@@ -45,6 +47,7 @@ batch_drop_keys(pqe__handle *handle)
     pqe_batch *b = (pqe_batch *)(void *)handle;
 
     pqe__aead_free(&b->wrap);
+    pqe__waiting_wipe(&b->waiting);
 }
 
 static void
@@ -52,6 +55,7 @@ batch_free(pqe_batch *b)
 {
     pqe_vault *vault = b->handle.vault;
 
+    pqe__waiting_free(&b->waiting);
     pqe__handle_remove(&b->handle);
     if (vault != NULL && pqe__owner_is_here(b->handle.owner)) {
         batch_drop_keys(&b->handle);
@@ -169,19 +173,15 @@ stage_sealed(pqe_batch *b, pqe__sealed *sealed, pqe_error *err)
     return status;
 }
 
+/* Seals the row of a completed writer and keeps it. */
 static pqe_status
-add_writer(pqe_batch *b, pqe_writer *w, pqe_error *err)
+take_writer(void *batch, pqe_writer *w, pqe_error *err)
 {
+    pqe_batch *b = batch;
     pqe__sealed sealed;
-    pqe_status status = pqe__handle_usable(&b->handle, err);
+    pqe_status status = batch_enter(b, err);
 
     if (status != PQE_OK)
-        return status;
-    if (pqe__writer_vault(w) != b->handle.vault)
-        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the writer is of another vault than the batch");
-    if (b->failed)
-        return pqe__fail(err, PQE_E_STATE, PQE_ORIGIN_API, 0, "the batch has failed before; abort it");
-    if ((status = pqe__writer_end(w, err)) != PQE_OK || (status = batch_enter(b, err)) != PQE_OK)
         return status;
     status = pqe__writer_seal(w, b->handle.vault->session, b->wrap, b->key_id, &sealed, err);
     if (status == PQE_OK) {
@@ -191,6 +191,39 @@ add_writer(pqe_batch *b, pqe_writer *w, pqe_error *err)
     batch_leave(b);
     b->count += status == PQE_OK ? 1 : 0;
     return status;
+}
+
+/* Before anything that comes after them. What was added cannot be told to have failed any more: the batch has. */
+static pqe_status
+seal_waiting(pqe_batch *b, pqe_error *err)
+{
+    pqe_status status = pqe__waiting_seal(&b->waiting, take_writer, b, err);
+
+    b->failed = b->failed || status != PQE_OK;
+    return status;
+}
+
+static pqe_status
+has_failed(pqe_error *err)
+{
+    return pqe__fail(err, PQE_E_STATE, PQE_ORIGIN_API, 0, "the batch has failed before; abort it");
+}
+
+static pqe_status
+add_writer(pqe_batch *b, pqe_writer *w, pqe_error *err)
+{
+    pqe_status status = pqe__handle_usable(&b->handle, err);
+
+    if (status != PQE_OK)
+        return status;
+    if (pqe__writer_vault(w) != b->handle.vault)
+        return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the writer is of another vault than the batch");
+    if (b->failed)
+        return has_failed(err);
+    status = seal_waiting(b, err);
+    if (status == PQE_OK)
+        status = pqe__writer_end(w, err);
+    return status == PQE_OK ? take_writer(b, w, err) : status;
 }
 
 pqe_status
@@ -209,6 +242,27 @@ pqe_batch_add(pqe_batch *batch, pqe_writer **writer, pqe_error *err)
     return status;
 }
 
+/* Adds a small content to those that are sealed together. */
+static pqe_status
+put_waiting(pqe_batch *b, const pqe_put_opts *opts, const void *content, size_t len, pqe_error *err)
+{
+    pqe_writer *w = NULL;
+    pqe_status status = pqe__writer_prepare(b->handle.vault, opts, &w, err);
+
+    if (status == PQE_OK && !pqe__waiting_has_room(&b->waiting, len))
+        status = seal_waiting(b, err);
+    if (status == PQE_OK && (status = pqe__session_enter(b->handle.vault, err)) == PQE_OK) {
+        if (b->wrap != NULL)
+            pqe__waiting_add(&b->waiting, w, content, len);
+        else
+            status = pqe__locked(err);
+        pqe__session_leave(b->handle.vault);
+    }
+    if (status != PQE_OK)
+        pqe_writer_abort(&w);
+    return status;
+}
+
 pqe_status
 pqe_batch_put(pqe_batch *batch, const pqe_put_opts *opts, const void *content, size_t len, pqe_error *err)
 {
@@ -219,6 +273,10 @@ pqe_batch_put(pqe_batch *batch, const pqe_put_opts *opts, const void *content, s
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "the batch is NULL");
     if ((status = pqe__handle_usable(&batch->handle, err)) != PQE_OK)
         return status;
+    if (batch->failed)
+        return has_failed(err);
+    if (content != NULL && pqe__waiting_may(&batch->waiting, len))
+        return put_waiting(batch, opts, content, len, err);
     status = pqe_writer_open(batch->handle.vault, opts, &w, err);
     if (status == PQE_OK)
         status = pqe__writer_whole(w, content, len, err);
@@ -484,6 +542,15 @@ take_keys(pqe__txn *txn, const pqe_batch *b, pqe_error *err)
     return status == PQE_OK ? check_keys(txn, b, err) : status;
 }
 
+/* After the first rows. Before them, its pages would be among those that SQLite writes to its log to make room, and be
+   written there again: then the commit has to read the log from that place on, for the sums of its frames. */
+static pqe_status
+enter_secret(pqe__txn *txn, pqe_batch *b, pqe_error *err)
+{
+    b->secret_entered = true;
+    return pqe__wrap_key_enter(txn, txn->vault->session->keys, &b->secret, err);
+}
+
 static pqe_status
 enter_window(window *w, pqe__txn *txn, pqe_batch *b, pqe_error *err)
 {
@@ -497,6 +564,8 @@ enter_window(window *w, pqe__txn *txn, pqe_batch *b, pqe_error *err)
         status = pqe__tree_apply(txn->vault->store, txn->head.index_root, w->changes, w->change_count, err);
     if (status == PQE_OK)
         status = take_keys(txn, b, err);
+    if (status == PQE_OK && !b->secret_entered)
+        status = enter_secret(txn, b, err);
     if (status == PQE_OK && w->count > 0)
         status = window_retire(w, txn, b, err);
     if (status == PQE_OK && w->count > 0)
@@ -512,9 +581,7 @@ change_index(pqe__txn *txn, pqe_batch *b, pqe_error *err)
 
     if (status != PQE_OK || (status = window_new(&w, b->count, err)) != PQE_OK)
         return status;
-    status = pqe__wrap_key_enter(txn, txn->vault->session->keys, &b->secret, err);
-    if (status == PQE_OK)
-        status = pqe__stage_rewind(&b->stage, err);
+    status = pqe__stage_rewind(&b->stage, err);
     do {
         if (status == PQE_OK)
             status = enter_window(&w, txn, b, err);
@@ -599,7 +666,8 @@ pqe_batch_commit(pqe_batch **batch, uint64_t *stored, pqe_error *err)
     *batch = NULL;
     if (b->failed)
         status = pqe__fail(&inner, PQE_E_STATE, PQE_ORIGIN_API, 0, "the batch has failed before; nothing is stored");
-    else if ((status = pqe__handle_usable(&b->handle, &inner)) == PQE_OK && b->count != 0)
+    else if ((status = pqe__handle_usable(&b->handle, &inner)) == PQE_OK &&
+             (status = seal_waiting(b, &inner)) == PQE_OK && b->count != 0)
         status = commit_batch(b, &count, &inner);
     if (status != PQE_OK) {
         log_failure(b, status, &inner);

@@ -134,6 +134,43 @@ start_body(pqe_writer *w, pqe_error *err)
 }
 
 pqe_status
+pqe__writer_prepare(pqe_vault *vault, const pqe_put_opts *opts, pqe_writer **out, pqe_error *err)
+{
+    pqe_writer *w;
+    pqe_status status;
+
+    *out = NULL;
+    if ((w = calloc(1, sizeof *w)) == NULL)
+        return pqe__fail_nomem(err);
+    w->file.fd = -1;
+    w->handle.drop_keys = writer_drop_keys;
+    status = copy_opts(w, opts, err);
+    if (status == PQE_OK && pqe__store_read_only(vault->store))
+        status = pqe__fail(err, PQE_E_READ_ONLY, PQE_ORIGIN_API, 0, "the vault is read-only here");
+    if (status != PQE_OK) {
+        writer_free(w);
+        return status;
+    }
+    pqe__handle_add(vault, &w->handle);
+    *out = w;
+    return PQE_OK;
+}
+
+pqe_status
+pqe__writer_begin(pqe_writer *writer, pqe_error *err)
+{
+    pqe_status status = pqe__handle_usable(&writer->handle, err);
+
+    if (status == PQE_OK)
+        status = pqe__session_enter(writer->handle.vault, err);
+    if (status != PQE_OK)
+        return status;
+    status = start_body(writer, err);
+    pqe__session_leave(writer->handle.vault);
+    return status;
+}
+
+pqe_status
 pqe_writer_open(pqe_vault *vault, const pqe_put_opts *opts, pqe_writer **out, pqe_error *err)
 {
     pqe_writer *w;
@@ -142,23 +179,11 @@ pqe_writer_open(pqe_vault *vault, const pqe_put_opts *opts, pqe_writer **out, pq
     if (out == NULL)
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "there is no place for the writer");
     *out = NULL;
+    if (status == PQE_OK)
+        status = pqe__writer_prepare(vault, opts, &w, err);
     if (status != PQE_OK)
         return status;
-    if ((w = calloc(1, sizeof *w)) == NULL)
-        return pqe__fail_nomem(err);
-    w->file.fd = -1;
-    w->handle.drop_keys = writer_drop_keys;
-    status = copy_opts(w, opts, err);
-    if (status == PQE_OK && pqe__store_read_only(vault->store))
-        status = pqe__fail(err, PQE_E_READ_ONLY, PQE_ORIGIN_API, 0, "the vault is read-only here");
-    if (status == PQE_OK)
-        status = pqe__session_enter(vault, err);
-    if (status == PQE_OK) {
-        pqe__handle_add(vault, &w->handle);
-        status = start_body(w, err);
-        pqe__session_leave(vault);
-    }
-    if (status != PQE_OK) {
+    if ((status = pqe__writer_begin(w, err)) != PQE_OK) {
         writer_free(w);
         return status;
     }

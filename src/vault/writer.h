@@ -25,6 +25,10 @@ struct pqe_writer {
     bool has_file, failed;
 };
 
+/** A writer of checked options that has not begun: no key is made, and nothing may be written yet. */
+pqe_status pqe__writer_prepare(pqe_vault *vault, const pqe_put_opts *opts, pqe_writer **out, pqe_error *err);
+/** Begins it. No lock is held. */
+pqe_status pqe__writer_begin(pqe_writer *writer, pqe_error *err);
 /** Enters the session if it is still the writer's. */
 pqe_status pqe__writer_enter(pqe_writer *w, pqe_error *err);
 /** The whole content, before the writer is finished in the same call. */

@@ -399,6 +399,33 @@ get(const char *name, const uint8_t *data, size_t len, pqe_error *err)
     return status;
 }
 
+static bool
+check_got(void *user, const pqe_got *got)
+{
+    bool inline_one = got->index % 2 == 0;
+    const uint8_t *data = inline_one ? world.small : world.large;
+    size_t len = inline_one ? INLINE_LEN : FILE_LEN;
+
+    (*(size_t *)user)++;
+    if (got->status == PQE_OK && (got->len != len || memcmp(got->content, data, len) != 0))
+        die("get many: wrong content");
+    if (got->status != PQE_OK && (got->content != NULL || got->artifact != NULL))
+        die("get many: results beside %s", pqe_status_name(got->status));
+    return true;
+}
+
+static pqe_status
+run_get_many(pqe_error *err)
+{
+    static const char *const names[] = {"inline", "file", "inline"};
+    size_t count = 0;
+    pqe_status status = pqe_get_many(world.p.vault, names, 3, check_got, &count, err);
+
+    if (status == PQE_OK && count != 3)
+        die("get many: %zu of 3", count);
+    return status;
+}
+
 static pqe_status
 run_get_inline(pqe_error *err)
 {
@@ -791,6 +818,7 @@ static const operation operations[] = {
     {"batch", nothing, run_batch, nothing},
     {"get inline", nothing, run_get_inline, nothing},
     {"get file", nothing, run_get_file, nothing},
+    {"get many", nothing, run_get_many, nothing},
     {"put huge", nothing, run_put_sha3, drop_huge},
     {"put huge, parallelhash256", nothing, run_put_parallel, drop_huge},
     {"put huge, deferred", nothing, run_put_deferred, drop_huge},
