@@ -12,6 +12,7 @@
 #include "backend_note.h"
 #include "report.h"
 #include "util/userdir.h"
+#include "vault/internal.h"
 
 int
 cli_vault_dir(cli *c, bool *is_default)
@@ -111,21 +112,6 @@ open_backend(cli *c, const char *config)
     return cli_exit_code(c, &error);
 }
 
-static int
-open_vault(cli *c, bool create)
-{
-    pqe_vault_opts opts = {.size = sizeof opts,
-                           .dir = c->vault_dir,
-                           .backend = c->backend,
-                           .create = create,
-                           .caller = cli_option_value(c, "caller")};
-    pqe_error error = {0};
-
-    if (pqe_vault_open(&opts, &c->vault, &error) != PQE_OK)
-        return cli_report(c, create ? "cannot create vault" : "cannot open vault", c->vault_dir, &error);
-    return 0;
-}
-
 /* An option that cannot apply to this vault is a mistake, not something to pass over. */
 static int
 check_key_options(cli *c)
@@ -185,7 +171,7 @@ cli_open_locked(cli *c)
 
     if (code != 0)
         return code;
-    if (pqe_vault_peek(c->vault_dir, &c->facts, &error) != PQE_OK)
+    if (pqe__vault_open_alone(c->vault_dir, cli_option_value(c, "caller"), &c->vault, &c->facts, &error) != PQE_OK)
         return cli_report(c, "cannot open vault", c->vault_dir, &error);
     config = cli_backend_config(c);
     if (config == NULL && errno == EINVAL)
@@ -202,7 +188,9 @@ cli_open_locked(cli *c)
     }
     code = open_backend(c, config);
     free(config);
-    return code != 0 ? code : open_vault(c, false);
+    if (code == 0)
+        pqe__vault_attach(c->vault, c->backend);
+    return code;
 }
 
 int
@@ -226,9 +214,17 @@ cli_open(cli *c)
 int
 cli_create(cli *c, const char *backend_config)
 {
+    pqe_vault_opts opts = {
+        .size = sizeof opts, .dir = c->vault_dir, .create = true, .caller = cli_option_value(c, "caller")};
+    pqe_error error = {0};
     int code = open_backend(c, backend_config);
 
-    return code != 0 ? code : open_vault(c, true);
+    if (code != 0)
+        return code;
+    opts.backend = c->backend;
+    if (pqe_vault_open(&opts, &c->vault, &error) != PQE_OK)
+        return cli_report(c, "cannot create vault", c->vault_dir, &error);
+    return 0;
 }
 
 const char *

@@ -361,7 +361,8 @@ PQE_API pqe_status pqe_writer_open(pqe_vault *vault, const pqe_put_opts *opts, p
 
 /**
  * Appends plaintext. After a failure only pqe_writer_abort() is of use. 1 MiB or more in one call is encrypted on all
- * cores (pqe_set_threads()), straight from `data`, the content hash beside it; memory besides: about 0.3 MiB a thread.
+ * cores (pqe_set_threads()), straight from `data`, the content hash beside it; memory besides: about 0.3 MiB a
+ * thread, 1.1 with a deferred hash.
  */
 PQE_API pqe_status pqe_writer_write(pqe_writer *writer, const void *data, size_t len, pqe_error *err);
 
@@ -370,10 +371,10 @@ typedef bool (*pqe_progress_fn)(void *user, uint64_t bytes);
 
 /**
  * Appends what the regular file `fd` holds from its file position to its end, on all cores, and leaves the position at
- * the end. `fn` may be NULL; it is told the bytes appended to the writer so far. Memory: about 0.6 MiB a thread, and
- * 8 MiB with sha3-256. A file that becomes shorter meanwhile is PQE_E_IO; one that is written to meanwhile is stored as
- * it was read, each byte once. Errors besides pqe_writer_write()'s: PQE_E_ARGUMENT (not a regular file), PQE_E_IO,
- * PQE_E_CANCELLED (`fn` returned false).
+ * the end. `fn` may be NULL; it is told the bytes appended to the writer so far. Memory: about 0.6 MiB a thread, 1.3
+ * with a deferred hash, and 8 MiB with sha3-256. A file that becomes shorter meanwhile is PQE_E_IO; one that is written
+ * to meanwhile is stored as it was read, each byte once. Errors besides pqe_writer_write()'s: PQE_E_ARGUMENT (not a
+ * regular file), PQE_E_IO, PQE_E_CANCELLED (`fn` returned false).
  */
 PQE_API pqe_status pqe_writer_from_file(pqe_writer *writer, int fd, pqe_progress_fn fn, void *user, pqe_error *err);
 

@@ -137,6 +137,11 @@ struct pqe_vault {
 /* ---- open.c ---- */
 
 pqe_status pqe__vault_alloc(pqe_backend *backend, pqe_vault **out, pqe_error *err);
+/** For who learns from the vault which backend to open: no backend yet, and nothing but pqe__vault_attach() or
+ *  pqe_vault_close() may follow. `info` is what pqe_vault_peek() tells. */
+pqe_status pqe__vault_open_alone(const char *dir, const char *caller, pqe_vault **out, pqe_vault_info *info,
+                                 pqe_error *err);
+void pqe__vault_attach(pqe_vault *vault, pqe_backend *backend);
 /** PQE_E_ARGUMENT for NULL, PQE_E_LOCKED in a forked child. */
 pqe_status pqe__vault_usable(const pqe_vault *vault, pqe_error *err);
 /** The same for a reader or writer; PQE_E_LOCKED if its vault was closed. */

@@ -68,6 +68,27 @@ read_opts(const pqe_vault_opts *opts, pqe_vault_opts *out, pqe_error *err)
     return PQE_OK;
 }
 
+/* A vault that is there; the backend may be NULL for now. Refuses a head that this version cannot read. */
+static pqe_status
+open_stored(const pqe_vault_opts *o, pqe_vault **out, pqe_vault_info *info, pqe_error *err)
+{
+    pqe_vault *vault;
+    pqe_status status = pqe__vault_alloc(o->backend, &vault, err);
+
+    *out = NULL;
+    if (status != PQE_OK)
+        return status;
+    status = pqe_vault_set_caller(vault, o->caller, err);
+    if (status == PQE_OK)
+        status = pqe__store_open(o->dir, o->read_only, o->busy_timeout_ms, &vault->store, err);
+    if (status == PQE_OK)
+        status = pqe_vault_get_info(vault, info, err);
+    if (status != PQE_OK)
+        pqe_vault_close(&vault);
+    *out = vault;
+    return status;
+}
+
 pqe_status
 pqe_vault_open(const pqe_vault_opts *opts, pqe_vault **out, pqe_error *err)
 {
@@ -79,22 +100,33 @@ pqe_vault_open(const pqe_vault_opts *opts, pqe_vault **out, pqe_error *err)
     if (out == NULL)
         return pqe__fail(err, PQE_E_ARGUMENT, PQE_ORIGIN_API, 0, "there is no place for the handle");
     *out = NULL;
-    if ((status = read_opts(opts, &o, err)) != PQE_OK || (status = pqe__vault_alloc(o.backend, &vault, err)) != PQE_OK)
+    if ((status = read_opts(opts, &o, err)) != PQE_OK)
+        return status;
+    if (!o.create)
+        return open_stored(&o, out, &info, err);
+    if ((status = pqe__vault_alloc(o.backend, &vault, err)) != PQE_OK)
         return status;
     status = pqe_vault_set_caller(vault, o.caller, err);
-    if (status != PQE_OK) {
-        ;
-    } else if (o.create) {
+    if (status == PQE_OK)
         status = pqe__vault_create(vault, &o, err);
-    } else {
-        status = pqe__store_open(o.dir, o.read_only, o.busy_timeout_ms, &vault->store, err);
-        if (status == PQE_OK)
-            status = pqe_vault_get_info(vault, &info, err); /* refuses a head this version cannot read */
-    }
     if (status != PQE_OK)
         pqe_vault_close(&vault);
     *out = vault;
     return status;
+}
+
+pqe_status
+pqe__vault_open_alone(const char *dir, const char *caller, pqe_vault **out, pqe_vault_info *info, pqe_error *err)
+{
+    const pqe_vault_opts opts = {.dir = dir, .caller = caller, .busy_timeout_ms = DEFAULT_BUSY_MS};
+
+    return open_stored(&opts, out, info, err);
+}
+
+void
+pqe__vault_attach(pqe_vault *vault, pqe_backend *backend)
+{
+    vault->backend = backend;
 }
 
 pqe_status

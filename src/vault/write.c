@@ -22,7 +22,7 @@
 
 #define PARALLEL_MIN ((size_t)1 << 20) /* below this, waking a thread costs more than it brings */
 #define SLICE ((size_t)1 << 20)        /* plaintext handled in one stay in the session by a single thread */
-#define BATCH ((size_t)256 << 10)      /* plaintext that stays in a core's cache while it is hashed, sealed, written */
+#define BATCH ((size_t)256 << 10)      /* plaintext that stays in a core's cache while it is hashed and sealed */
 #define BATCH_CHUNKS (BATCH / PQE__BODY_CHUNK)
 #define BATCH_STORED (BATCH_CHUNKS * PQE__BODY_CHUNK_STORED)
 #define BATCH_BLOCKS (BATCH / PQE__PARALLELHASH_BLOCK)
@@ -160,7 +160,7 @@ typedef struct sealing {
 /* What one thread works with. */
 typedef struct tools {
     uint8_t *plain;  /* one batch, read from a file */
-    uint8_t *stored; /* one batch */
+    uint8_t *stored; /* one piece: one write, for writers of a file wait for each other */
     pqe__hash *leaf;
 } tools;
 
@@ -184,10 +184,17 @@ unmap_batch(void *p, size_t size)
     munmap(p, size);
 }
 
+/* Of whole chunks. */
+static size_t
+stored_size(size_t plain)
+{
+    return plain / PQE__BODY_CHUNK * PQE__BODY_CHUNK_STORED;
+}
+
 static pqe_status
 tools_make(const sealing *j, tools *t, pqe_error *err)
 {
-    *t = (tools){.stored = malloc(BATCH_STORED)};
+    *t = (tools){.stored = malloc(stored_size(j->piece_size))};
     if (t->stored == NULL)
         return pqe__fail_nomem(err);
     if (j->from.data == NULL && j->ring_plain == NULL && (t->plain = map_batch(BATCH)) == NULL)
@@ -227,6 +234,7 @@ static pqe_status
 seal_batch(sealing *j, const tools *t, uint64_t number, size_t skip, piece *p, pqe_error *err)
 {
     uint64_t chunk = (number * j->piece_size + skip) / PQE__BODY_CHUNK;
+    uint8_t *stored = t->stored + stored_size(skip);
     const uint8_t *plain;
     pqe_status status = fetch(j, number, skip, t->plain, &plain, err);
 
@@ -237,13 +245,10 @@ seal_batch(sealing *j, const tools *t, uint64_t number, size_t skip, piece *p, p
     if (j->w->hash.parallel != NULL)
         status = pqe__parallelhash_leaves(PQE__PARALLELHASH_BLOCK, plain, BATCH_BLOCKS, p->blocks[0], err);
     if (status == PQE_OK)
-        status = pqe__body_writer_seal(j->w->body, j->first + chunk, BATCH_CHUNKS, plain, t->stored, err);
+        status = pqe__body_writer_seal(j->w->body, j->first + chunk, BATCH_CHUNKS, plain, stored, err);
     pqe__session_leave(j->w->handle.vault);
     if (status == PQE_OK && t->leaf != NULL)
-        status = pqe__hash_update(t->leaf, t->stored, BATCH_STORED, err);
-    if (status == PQE_OK)
-        status = pqe__pwrite_all(j->w->file.fd, t->stored, BATCH_STORED, j->stored_at + chunk * PQE__BODY_CHUNK_STORED,
-                                 "cannot write the body", err);
+        status = pqe__hash_update(t->leaf, stored, BATCH_STORED, err);
     return status;
 }
 
@@ -251,10 +256,14 @@ static pqe_status
 seal_piece(sealing *j, const tools *t, uint64_t number, pqe_error *err)
 {
     piece *p = &j->ring[number % RING];
+    size_t size = stored_size(j->piece_size);
     pqe_status status = t->leaf != NULL ? pqe__commitment_begin_leaf(t->leaf, err) : PQE_OK;
 
     for (size_t skip = 0; skip < j->piece_size && status == PQE_OK; skip += BATCH)
         status = seal_batch(j, t, number, skip, p, err);
+    if (status == PQE_OK)
+        status =
+            pqe__pwrite_all(j->w->file.fd, t->stored, size, j->stored_at + number * size, "cannot write the body", err);
     if (status == PQE_OK && t->leaf != NULL)
         status = pqe__hash_final(t->leaf, p->leaf, err);
     return status;
