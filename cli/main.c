@@ -2,7 +2,6 @@
 /* pqc-enclave: the command table, and the way from arguments to an exit code. */
 #include "cli.h"
 
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -93,9 +92,6 @@ main(int argc, char **argv)
     int code;
 
     cli_process_harden();
-#ifdef CLI_PRIVATE_OPENSSL /* nobody else in this process has it, and of its errors we print the number alone */
-    OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS, NULL);
-#endif
     code = cli_parse(&c, argc, argv);
     if (code == 0)
         code = run(&c);

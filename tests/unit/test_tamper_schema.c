@@ -143,7 +143,7 @@ test_versions(void **state)
         {"UPDATE device SET bytes = CAST('memory' AS BLOB) WHERE item = 1", PQE_E_DENIED},
         {"UPDATE device SET bytes = x'' WHERE item = 1", PQE_E_DENIED},
         {"UPDATE device SET bytes = x'ff' WHERE item = 1", PQE_E_TAMPERED},
-        {"UPDATE device SET bytes = x'' WHERE item = 2", PQE_E_VERSION},
+        {"UPDATE device SET bytes = x'' WHERE item = 2", PQE_E_TAMPERED},
         {"UPDATE device SET bytes = x'' WHERE item = 3", PQE_E_DECRYPTION},
         {"UPDATE device SET bytes = zeroblob(124) WHERE item = 3", PQE_E_DECRYPTION},
         {"UPDATE device SET bytes = (SELECT bytes FROM device WHERE item = 4) WHERE item = 3", PQE_E_DECRYPTION},
