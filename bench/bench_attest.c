@@ -19,6 +19,8 @@
 
 #include <pqc_enclave/attest.h>
 
+#include "bench.h"
+
 #define DIFFERENT 1000u
 #define TOTAL 10000u
 #define ROUNDS_MAX 51
@@ -41,15 +43,6 @@ check(pqe_status status, const pqe_error *err)
         return;
     fprintf(stderr, "bench_attest: %s\n", err->message);
     exit(1);
-}
-
-static double
-seconds(clockid_t clock)
-{
-    struct timespec ts;
-
-    clock_gettime(clock, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
 /* ---- ours ---- */
@@ -107,14 +100,14 @@ verify_pile(pile *p, const pqe_trust *trust, unsigned threads)
     pqe_attest_verifier *v = NULL;
     pqe_attest_summary sum;
     pqe_error err = {0};
-    double wall = seconds(CLOCK_MONOTONIC), cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    double wall = bench_seconds(CLOCK_MONOTONIC), cpu = bench_seconds(CLOCK_PROCESS_CPUTIME_ID);
 
     p->given = 0;
     check(pqe_attest_verifier_new(&o, &v, &err), &err); /* the key is loaded within the time that is measured */
     check(pqe_attest_verifier_stream(v, threads, next, NULL, p, &sum, &err), &err);
     pqe_attest_verifier_free(&v);
-    wall = seconds(CLOCK_MONOTONIC) - wall;
-    cpu = seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    wall = bench_seconds(CLOCK_MONOTONIC) - wall;
+    cpu = bench_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;
     if (sum.passed != TOTAL) {
         fprintf(stderr, "bench_attest: %llu of %u pass\n", (unsigned long long)sum.passed, TOTAL);
         exit(1);

@@ -15,6 +15,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "bench.h"
+
 #define LARGE ((size_t)64 << 20)
 #define SMALL ((size_t)1024)
 #define PUTS 20u
@@ -34,15 +36,6 @@ check(pqe_status status, const pqe_error *err, const char *what)
         return;
     fprintf(stderr, "bench_backends: %s: %s\n", what, err->message);
     exit(1);
-}
-
-static double
-now(clockid_t clock)
-{
-    struct timespec ts;
-
-    clock_gettime(clock, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
 static void
@@ -94,15 +87,15 @@ measure(const subject *s, unsigned round, const char *what,
         void (*call)(const subject *s, const char *name, const unsigned char *content, size_t len),
         const unsigned char *content, size_t len, unsigned count)
 {
-    double begun = now(CLOCK_MONOTONIC), cpu = now(CLOCK_PROCESS_CPUTIME_ID);
+    double begun = bench_seconds(CLOCK_MONOTONIC), cpu = bench_seconds(CLOCK_PROCESS_CPUTIME_ID);
     char name[32];
 
     for (unsigned i = 0; i < count; i++) {
         snprintf(name, sizeof name, "%zu-%u", len, i % PUTS);
         call(s, name, content, len);
     }
-    begun = now(CLOCK_MONOTONIC) - begun;
-    cpu = now(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    begun = bench_seconds(CLOCK_MONOTONIC) - begun;
+    cpu = bench_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;
     printf("%u %s %s %.9f %.9f\n", round, s->name, what, begun / count, cpu / count);
 }
 

@@ -6,12 +6,12 @@
  * AES-256-GCM pass a 16 KiB chunk through the same cipher layer, in interleaved rounds on one thread. Prints medians in
  * GB/s and the ratio; memory is touched once before.
  */
+#include "bench.h"
 #include "body/body.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define ROUNDS_MAX 101
 
@@ -29,15 +29,6 @@ check(pqe_status status, const pqe_error *err)
         return;
     fprintf(stderr, "bench_body: %s\n", err->message);
     exit(1);
-}
-
-static double
-now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
 static pqe_status
@@ -65,7 +56,7 @@ static double
 write_body(const uint8_t *plain, size_t len, stored *s)
 {
     pqe__body_writer *w;
-    double start = now();
+    double start = bench_now();
     pqe_error err;
 
     s->len = 0;
@@ -73,21 +64,21 @@ write_body(const uint8_t *plain, size_t len, stored *s)
     check(pqe__body_writer_write(w, plain, len, &err), &err);
     check(pqe__body_writer_finish(w, &err), &err);
     pqe__body_writer_free(&w);
-    return now() - start;
+    return bench_now() - start;
 }
 
 static double
 read_body(uint8_t *plain, size_t len, stored *s)
 {
     pqe__body_reader *r;
-    double start = now();
+    double start = bench_now();
     pqe_error err;
     size_t got;
 
     check(pqe__body_reader_new(dek, body_id, s->len, len, give, s, &r, &err), &err);
     check(pqe__body_reader_read_at(r, 0, plain, len, &got, &err), &err);
     pqe__body_reader_free(&r);
-    return now() - start;
+    return bench_now() - start;
 }
 
 /* The limit: the same cipher calls and one copy of the ciphertext, nothing else. */
@@ -97,7 +88,7 @@ raw(const uint8_t *plain, size_t len, uint8_t *out, bool seal)
     static uint8_t chunk[PQE__BODY_CHUNK_STORED], text[PQE__BODY_CHUNK];
     uint8_t nonce[PQE__NONCE_SIZE] = {0};
     pqe__aead *aead;
-    double start = now();
+    double start = bench_now();
     pqe_error err;
 
     check(pqe__aead_new(dek, sizeof dek, &aead, &err), &err);
@@ -113,15 +104,7 @@ raw(const uint8_t *plain, size_t len, uint8_t *out, bool seal)
         }
     }
     pqe__aead_free(&aead);
-    return now() - start;
-}
-
-static int
-compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
+    return bench_now() - start;
 }
 
 int
@@ -148,7 +131,7 @@ main(int argc, char **argv)
         took[3][i] = raw(plain, len, out, false);
     }
     for (int k = 0; k < 4; k++) {
-        qsort(took[k], (size_t)rounds, sizeof took[k][0], compare);
+        qsort(took[k], (size_t)rounds, sizeof took[k][0], bench_compare);
         printf("%-10s %.2f GB/s\n", names[k], (double)len / 1e9 / took[k][rounds / 2]);
     }
     printf("write/raw %.2f, read/raw %.2f of the limit\n", took[1][rounds / 2] / took[0][rounds / 2],

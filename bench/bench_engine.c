@@ -22,6 +22,8 @@
 
 #include <pqc_enclave.h>
 
+#include "bench.h"
+
 #define MIB ((size_t)1 << 20)
 #define HUGE (2 * MIB)
 #define TAG 16u
@@ -40,15 +42,6 @@ static struct {
     pqe_backend *backend;
     pqe_vault *vault;
 } b;
-
-static double
-now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
 
 static void
 check(bool ok, const char *what, const pqe_error *err)
@@ -404,18 +397,10 @@ make_vault(void)
     }
 }
 
-static int
-compare(const void *x, const void *y)
-{
-    double d = *(const double *)x - *(const double *)y;
-
-    return (d > 0) - (d < 0);
-}
-
 static double
 median(double *values, size_t n)
 {
-    qsort(values, n, sizeof *values, compare);
+    qsort(values, n, sizeof *values, bench_compare);
     return values[n / 2];
 }
 
@@ -431,10 +416,10 @@ cpu(void)
 static void
 timed(void (*fn)(void), double *seconds, double *cpu_seconds)
 {
-    double start = now(), cpu_start = cpu();
+    double start = bench_now(), cpu_start = cpu();
 
     fn();
-    *seconds = now() - start;
+    *seconds = bench_now() - start;
     *cpu_seconds = cpu() - cpu_start;
 }
 
@@ -466,7 +451,7 @@ run_small_reads(void)
     pqe_reader *r = open_reader();
     uint8_t buf[4096];
     uint64_t at = 12345;
-    double start = now();
+    double start = bench_now();
     pqe_error err;
     size_t got;
 
@@ -475,7 +460,7 @@ run_small_reads(void)
         check(pqe_reader_read_at(r, (at >> 20) % (b.len - sizeof buf), buf, sizeof buf, &got, &err) == PQE_OK, "read",
               &err);
     }
-    printf("random 4 KiB read_at   %.1f us\n", (now() - start) * 1e6 / SMALL_READS);
+    printf("random 4 KiB read_at   %.1f us\n", (bench_now() - start) * 1e6 / SMALL_READS);
     pqe_reader_close(&r);
 }
 

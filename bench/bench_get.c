@@ -6,22 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <pqc_enclave.h>
 
 #ifdef BENCH_LIMITED
 #include <pqc_enclave/policy.h>
+
+#include "bench.h"
 #endif
-
-static double
-now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
-}
 
 static void
 check(pqe_status status, const pqe_error *err, const char *what)
@@ -32,14 +24,6 @@ check(pqe_status status, const pqe_error *err, const char *what)
     exit(1);
 }
 
-static int
-compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 /* Microseconds a get, median of the rounds. */
 static double
 measure(pqe_vault *vault, const char *name, int rounds, int gets)
@@ -47,7 +31,7 @@ measure(pqe_vault *vault, const char *name, int rounds, int gets)
     double *took = calloc((size_t)rounds, sizeof *took), result;
 
     for (int r = 0; took != NULL && r < rounds; r++) {
-        double start = now();
+        double start = bench_now();
         for (int i = 0; i < gets; i++) {
             void *content;
             size_t len;
@@ -55,11 +39,11 @@ measure(pqe_vault *vault, const char *name, int rounds, int gets)
             check(pqe_get(vault, name, &content, &len, NULL, &err), &err, "get");
             pqe_content_free(&content, len);
         }
-        took[r] = (now() - start) / gets * 1e6;
+        took[r] = (bench_now() - start) / gets * 1e6;
     }
     if (took == NULL)
         exit(1);
-    qsort(took, (size_t)rounds, sizeof *took, compare);
+    qsort(took, (size_t)rounds, sizeof *took, bench_compare);
     result = took[rounds / 2];
     free(took);
     return result;

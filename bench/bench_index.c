@@ -17,6 +17,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "bench.h"
+
 #define WINDOW 1000
 #define LIST_LIMIT (2.0 / 100000) /* seconds of CPU each */
 #define GROWTH_LIMIT 2.0
@@ -32,15 +34,6 @@ limit(const char *what, double value, double most)
     exceeded = true;
 }
 
-static double
-seconds(clockid_t clock)
-{
-    struct timespec ts;
-
-    clock_gettime(clock, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
-
 static void
 check(pqe_status status, const pqe_error *err, const char *what)
 {
@@ -50,18 +43,10 @@ check(pqe_status status, const pqe_error *err, const char *what)
     exit(1);
 }
 
-static int
-compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 static double
 median(double *values, size_t count)
 {
-    qsort(values, count, sizeof *values, compare);
+    qsort(values, count, sizeof *values, bench_compare);
     return values[count / 2];
 }
 
@@ -85,11 +70,11 @@ put_one(pqe_vault *vault, size_t i, double *wall)
 
     snprintf(name, sizeof name, "service-%zu/api-key", i);
     memset(content, (int)(i & 0xff), sizeof content);
-    start = seconds(CLOCK_MONOTONIC);
-    cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    start = bench_seconds(CLOCK_MONOTONIC);
+    cpu = bench_seconds(CLOCK_PROCESS_CPUTIME_ID);
     check(pqe_put(vault, &opts, content, sizeof content, NULL, &err), &err, "put");
-    *wall = seconds(CLOCK_MONOTONIC) - start;
-    return seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    *wall = bench_seconds(CLOCK_MONOTONIC) - start;
+    return bench_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;
 }
 
 static void
@@ -98,7 +83,7 @@ measure_puts(pqe_vault *vault, size_t count)
     static struct {
         double wall[WINDOW], cpu[WINDOW];
     } first, last;
-    double start = seconds(CLOCK_MONOTONIC), cpu = seconds(CLOCK_PROCESS_CPUTIME_ID), early, late;
+    double start = bench_seconds(CLOCK_MONOTONIC), cpu = bench_seconds(CLOCK_PROCESS_CPUTIME_ID), early, late;
 
     for (size_t i = 0; i < count; i++) {
         size_t at = i % WINDOW;
@@ -106,8 +91,8 @@ measure_puts(pqe_vault *vault, size_t count)
         if (i == WINDOW - 1)
             first = last;
     }
-    printf("put: %zu in %.1f s, %.1f s of CPU\n", count, seconds(CLOCK_MONOTONIC) - start,
-           seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu);
+    printf("put: %zu in %.1f s, %.1f s of CPU\n", count, bench_seconds(CLOCK_MONOTONIC) - start,
+           bench_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu);
     early = median(first.wall, WINDOW);
     late = median(last.wall, WINDOW);
     printf("put: median of the first %d: %.1f us; of the last: %.1f us; ratio %.2f\n", WINDOW, early * 1e6, late * 1e6,
@@ -122,20 +107,20 @@ measure_puts(pqe_vault *vault, size_t count)
 static void
 measure_reads(pqe_vault *vault, size_t count)
 {
-    double start = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    double start = bench_seconds(CLOCK_PROCESS_CPUTIME_ID);
     unsigned char content[2048];
     size_t listed = 0;
     pqe_error err;
 
     check(pqe_list(vault, count_one, &listed, &err), &err, "list");
-    start = seconds(CLOCK_PROCESS_CPUTIME_ID) - start;
+    start = bench_seconds(CLOCK_PROCESS_CPUTIME_ID) - start;
     printf("list: %zu in %.2f s of CPU\n", listed, start);
     limit("seconds of CPU to list", start, LIST_LIMIT * (double)count);
     if (listed != count) {
         fprintf(stderr, "bench_index: %zu of %zu listed\n", listed, count);
         exceeded = true;
     }
-    start = seconds(CLOCK_MONOTONIC);
+    start = bench_seconds(CLOCK_MONOTONIC);
     for (size_t i = 0; i < WINDOW; i++) {
         char name[64];
         pqe_reader *reader;
@@ -145,7 +130,7 @@ measure_reads(pqe_vault *vault, size_t count)
         check(pqe_reader_read(reader, content, sizeof content, &len, &err), &err, "read");
         pqe_reader_close(&reader);
     }
-    printf("get: %.1f us each\n", (seconds(CLOCK_MONOTONIC) - start) / WINDOW * 1e6);
+    printf("get: %.1f us each\n", (bench_seconds(CLOCK_MONOTONIC) - start) / WINDOW * 1e6);
 }
 
 int
@@ -174,10 +159,10 @@ main(int argc, char **argv)
     measure_puts(vault, count);
     pqe_vault_close(&vault);
     opts.create = false;
-    start = seconds(CLOCK_MONOTONIC);
+    start = bench_seconds(CLOCK_MONOTONIC);
     check(pqe_vault_open(&opts, &vault, &err), &err, "open");
     check(pqe_vault_unlock(vault, 0, &err), &err, "unlock");
-    printf("open and unlock: %.2f ms\n", (seconds(CLOCK_MONOTONIC) - start) * 1e3);
+    printf("open and unlock: %.2f ms\n", (bench_seconds(CLOCK_MONOTONIC) - start) * 1e3);
     measure_reads(vault, count);
     pqe_vault_close(&vault);
     pqe_backend_close(&opts.backend);

@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "bench.h"
 #include "crypto/crypto.h"
 
 #define SECRET ((size_t)32)
@@ -21,23 +21,6 @@ check(pqe_status status, const pqe_error *err)
         return;
     fprintf(stderr, "bench_key: %s\n", err->message);
     exit(1);
-}
-
-static double
-now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
-
-static int
-compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
 }
 
 int
@@ -59,15 +42,15 @@ main(int argc, char **argv)
     check(pqe__hpke_seal(suite, key, NULL, info, sizeof info, NULL, 0, secret, SECRET, sealed, &err), &err);
     pqe__kem_free(&key);
     for (size_t i = 0; i < count; i++) {
-        double start = now();
+        double start = bench_now();
         check(pqe__kem_from_seed(seed, &key, &err), &err);
         check(pqe__hpke_open(suite, key, info, sizeof info, NULL, 0, sealed, sizeof sealed, opened, &err), &err);
-        times[i] = now() - start;
+        times[i] = bench_now() - start;
         pqe__kem_free(&key);
         if (memcmp(opened, secret, SECRET) != 0)
             exit(1);
     }
-    qsort(times, count, sizeof *times, compare);
+    qsort(times, count, sizeof *times, bench_compare);
     printf("%.9f\n", times[count / 2]);
     free(times);
     return 0;

@@ -19,7 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
+
+#include "bench.h"
 
 #define HUGE_PAGE ((size_t)2 << 20)
 #define THREADS_MAX 64u
@@ -36,26 +37,9 @@ check(pqe_status status, const char *what)
 }
 
 static double
-now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
-
-static int
-compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-static double
 median(double *times, size_t count)
 {
-    qsort(times, count, sizeof *times, compare);
+    qsort(times, count, sizeof *times, bench_compare);
     return times[count / 2];
 }
 
@@ -72,18 +56,18 @@ warm(pqe_reader *reader, size_t size, size_t threads)
     madvise(buffer, whole - HUGE_PAGE, MADV_HUGEPAGE);
     memset(buffer, 1, size);
     pqe_set_threads((unsigned)threads);
-    start = now();
+    start = bench_now();
     check(pqe_reader_read_at(reader, 0, buffer, size, &got, &err), "read");
     if (got != size)
         exit(1);
-    return now() - start;
+    return bench_now() - start;
 }
 
 static double
 sequential(pqe_reader *reader)
 {
     unsigned char *buffer = malloc((size_t)1 << 20);
-    double start = now();
+    double start = bench_now();
     size_t got = 1;
 
     if (buffer == NULL)
@@ -91,7 +75,7 @@ sequential(pqe_reader *reader)
     while (got > 0)
         check(pqe_reader_read(reader, buffer, (size_t)1 << 20, &got, &err), "read");
     free(buffer);
-    return now() - start;
+    return bench_now() - start;
 }
 
 static double
@@ -105,11 +89,11 @@ at_random(pqe_reader *reader, size_t size, size_t count)
     if (times == NULL || size <= sizeof buffer)
         exit(1);
     for (size_t i = 0; i < count; i++) {
-        double start = now();
+        double start = bench_now();
         state = state * 6364136223846793005u + 1442695040888963407u;
         check(pqe_reader_read_at(reader, (state >> 20) % (size - sizeof buffer), buffer, sizeof buffer, &got, &err),
               "read");
-        times[i] = now() - start;
+        times[i] = bench_now() - start;
     }
     result = median(times, count);
     free(times);
@@ -126,9 +110,9 @@ unlock(pqe_vault *vault, size_t count)
     for (size_t i = 0; i < count; i++) {
         double start;
         pqe_vault_lock(vault);
-        start = now();
+        start = bench_now();
         check(pqe_vault_unlock(vault, 0, &err), "unlock");
-        times[i] = now() - start;
+        times[i] = bench_now() - start;
     }
     result = median(times, count);
     free(times);
@@ -138,12 +122,12 @@ unlock(pqe_vault *vault, size_t count)
 static double
 fresh(pqe_vault *vault, const char *name)
 {
-    double start = now(), took;
+    double start = bench_now(), took;
     void *content;
     size_t len;
 
     check(pqe_get(vault, name, &content, &len, NULL, &err), "get");
-    took = now() - start;
+    took = bench_now() - start;
     pqe_content_free(&content, len);
     return took;
 }
@@ -185,13 +169,13 @@ main(int argc, char **argv)
         return 2;
     }
     snprintf(config, sizeof config, "file:key-file=%s.key", argv[1]);
-    start = now();
+    start = bench_now();
     check(pqe_backend_open(config, NULL, &backend, &err), "backend");
     check(pqe_vault_open(&(pqe_vault_opts){.size = sizeof(pqe_vault_opts), .dir = argv[1], .backend = backend}, &vault,
                          &err),
           "open");
     check(pqe_vault_unlock(vault, 0, &err), "unlock");
-    opened = now() - start;
+    opened = bench_now() - start;
     printf("%.9f\n", strcmp(argv[3], "open") == 0 ? opened : measure(vault, argv[2], argv[3], n));
     pqe_vault_close(&vault);
     pqe_backend_close(&backend);

@@ -19,6 +19,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "bench.h"
+
 #define SIZE 1024
 
 static void
@@ -28,15 +30,6 @@ check(pqe_status status, const pqe_error *err, const char *what)
         return;
     fprintf(stderr, "bench_small: %s: %s\n", what, err->message);
     exit(1);
-}
-
-static double
-now(clockid_t clock)
-{
-    struct timespec ts;
-
-    clock_gettime(clock, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
 static void
@@ -149,7 +142,7 @@ main(int argc, char **argv)
     pqe_backend *backend = NULL;
     pqe_vault *vault = NULL;
     pqe_error err = {0};
-    double start = now(CLOCK_MONOTONIC);
+    double start = bench_seconds(CLOCK_MONOTONIC);
     struct stat st;
     bool exists;
 
@@ -177,7 +170,7 @@ main(int argc, char **argv)
         get_all(vault, count);
     pqe_vault_close(&vault);
     pqe_backend_close(&backend);
-    printf("%.0f %.2f\n", (double)count / (now(CLOCK_MONOTONIC) - start),
-           now(CLOCK_PROCESS_CPUTIME_ID) / (double)count * 1e6);
+    printf("%.0f %.2f\n", (double)count / (bench_seconds(CLOCK_MONOTONIC) - start),
+           bench_seconds(CLOCK_PROCESS_CPUTIME_ID) / (double)count * 1e6);
     return 0;
 }

@@ -13,18 +13,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <time.h>
+
+#include "bench.h"
 
 #define BUFFER ((size_t)4 << 20)
-
-static double
-now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
 
 static void
 check(pqe_status status, const pqe_error *err)
@@ -59,9 +51,9 @@ put(pqe_vault *vault, size_t len)
     if (content == NULL)
         exit(1);
     memset(content, 1, len);
-    start = now();
+    start = bench_now();
     check(pqe_put(vault, &opts, content, len, NULL, &err), &err);
-    start = now() - start;
+    start = bench_now() - start;
     free(content);
     return start;
 }
@@ -75,9 +67,9 @@ get(pqe_vault *vault, size_t len)
     double start, took;
 
     warm_up(len);
-    start = now();
+    start = bench_now();
     check(pqe_get(vault, "big", &content, &got, NULL, &err), &err);
-    took = now() - start;
+    took = bench_now() - start;
     pqe_content_free(&content, got);
     return took;
 }
@@ -89,14 +81,14 @@ read_through(pqe_vault *vault)
     pqe_reader *reader;
     size_t got;
     pqe_error err;
-    double start = now();
+    double start = bench_now();
 
     check(pqe_reader_open(vault, "big", &reader, &err), &err);
     do
         check(pqe_reader_read(reader, buffer, BUFFER, &got, &err), &err);
     while (got != 0);
     pqe_reader_close(&reader);
-    start = now() - start;
+    start = bench_now() - start;
     free(buffer);
     return start;
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A software TPM for measurements."""
+"""A software TPM for measurements and for the test of memory."""
 import socket
 import subprocess
 import sys

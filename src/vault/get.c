@@ -25,15 +25,21 @@ read_file(void *user, uint64_t offset, uint8_t *buf, size_t len, pqe_error *err)
     return status;
 }
 
+pqe_status
+pqe__inline_read(const uint8_t *body, size_t body_len, uint64_t offset, uint8_t *buf, size_t len, pqe_error *err)
+{
+    if (offset > body_len || len > body_len - offset)
+        return pqe__fail(err, PQE_E_DECRYPTION, PQE_ORIGIN_INDEX, 0, "the body is truncated");
+    memcpy(buf, body + offset, len);
+    return PQE_OK;
+}
+
 static pqe_status
 read_inline(void *user, uint64_t offset, uint8_t *buf, size_t len, pqe_error *err)
 {
     const pqe_reader *r = user;
 
-    if (offset > r->inline_len || len > r->inline_len - offset)
-        return pqe__fail(err, PQE_E_DECRYPTION, PQE_ORIGIN_INDEX, 0, "the body is truncated");
-    memcpy(buf, r->inline_body + offset, len);
-    return PQE_OK;
+    return pqe__inline_read(r->inline_body, r->inline_len, offset, buf, len, err);
 }
 
 pqe_status

@@ -5,7 +5,7 @@
  * for, a body in a file, damage: those are got by pqe_get(), one by one in their turn, so that policy, log and errors are
  * the same for both.
  */
-#include "vault/internal.h"
+#include "vault/reader.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -71,10 +71,7 @@ read_row(void *user, uint64_t offset, uint8_t *buf, size_t len, pqe_error *err)
 {
     const pqe__row *row = user;
 
-    if (offset > row->body_len || len > row->body_len - offset)
-        return pqe__fail(err, PQE_E_DECRYPTION, PQE_ORIGIN_INDEX, 0, "the body is truncated");
-    memcpy(buf, row->body + offset, len);
-    return PQE_OK;
+    return pqe__inline_read(row->body, row->body_len, offset, buf, len, err);
 }
 
 static pqe_status

@@ -24,6 +24,9 @@ struct pqe_reader {
  *  left alone. */
 pqe_status pqe__reader_fill(pqe_reader *r, uint64_t offset, uint8_t *buf, size_t capacity, size_t *len, pqe_error *err);
 
+/** Stored bytes of an inline body, unverified; PQE_E_DECRYPTION past its end. */
+pqe_status pqe__inline_read(const uint8_t *body, size_t body_len, uint64_t offset, uint8_t *buf, size_t len,
+                            pqe_error *err);
 /** Stored bytes of the body, unverified; PQE_E_DECRYPTION past its end. */
 pqe_status pqe__reader_stored(pqe_reader *r, uint64_t offset, uint8_t *buf, size_t len, pqe_error *err);
 

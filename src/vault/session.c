@@ -22,8 +22,9 @@ load_once(pqe_vault *vault, pqe__session *session, uint32_t *epoch, pqe_error *e
     *epoch = 0;
     if (status != PQE_OK)
         return status;
-    *epoch = pqe__session_stored_epoch(vault);
     status = pqe__session_load(vault, session, NULL, err);
+    if (status != PQE_OK)
+        *epoch = pqe__session_stored_epoch(vault);
     pqe__store_rollback(vault->store);
     return status;
 }

@@ -30,13 +30,15 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import struct
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+import swtpm  # noqa: E402
 
 MASK = 0xA5
 PIECE = 16  # what is looked for: pieces of this many bytes of each secret, so that a part left behind counts
@@ -355,11 +357,6 @@ def check_core(case, host, search_program, needles):
     host.finish()
 
 
-def answers(path):
-    with socket.socket(socket.AF_UNIX) as s:
-        return s.connect_ex(str(path)) == 0
-
-
 def software_tpm(scratch):
     """A TPM of the test's own: the process, and its configuration."""
     if shutil.which("swtpm") is None:
@@ -367,16 +364,8 @@ def software_tpm(scratch):
         sys.exit(77)
     place = scratch / "tpm"
     place.mkdir()
-    tpm = subprocess.Popen(["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={place}", "--server",
-                            f"type=unixio,path={place}/sock", "--ctrl", f"type=unixio,path={place}/sock.ctrl",
-                            "--flags", "not-need-init,startup-clear"], stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL)
-    for _ in range(600):
-        if all(map(answers, (place / "sock.ctrl", place / "sock"))):
-            return tpm, f"tpm2:swtpm:path={place}/sock;pin"
-        time.sleep(0.05)
-    tpm.kill()
-    fail("swtpm does not start")
+    tpm, tcti = swtpm.start(place)
+    return tpm, f"tpm2:{tcti};pin"
 
 
 def main():

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 bed
 bed_make(void)
@@ -73,4 +74,17 @@ sound(bed *b, uint64_t artifacts)
     assert_int_equal(s.artifacts, artifacts);
     assert_int_equal(s.orphans, 0);
     assert_int_equal(files_in(b->dir, "pending"), 0);
+}
+
+void *
+lock_often(void *arg)
+{
+    locker *l = arg;
+
+    while (!atomic_load(&l->stop)) {
+        pqe_vault_lock(l->v);
+        pqe_vault_unlock(l->v, 0, NULL);
+        usleep(l->pause_us);
+    }
+    return NULL;
 }

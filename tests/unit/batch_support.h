@@ -3,6 +3,8 @@
 #ifndef PQE_TESTS_UNIT_BATCH_SUPPORT_H
 #define PQE_TESTS_UNIT_BATCH_SUPPORT_H
 
+#include <stdatomic.h>
+
 #include "unit/support.h"
 
 typedef struct bed {
@@ -20,5 +22,14 @@ pqe_status add(pqe_batch *batch, const char *name, const void *content, size_t l
 unsigned files_in(const char *dir, const char *name);
 /** The vault verifies, has so many artifacts, and nothing is pending. */
 void sound(bed *b, uint64_t artifacts);
+
+/* A thread that locks the vault and unlocks it again, until it is told to stop. */
+typedef struct locker {
+    pqe_vault *v;
+    unsigned pause_us; /* between two times */
+    atomic_bool stop;
+} locker;
+
+void *lock_often(void *locker);
 
 #endif

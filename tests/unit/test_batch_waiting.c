@@ -7,7 +7,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -166,29 +165,11 @@ test_forked_child(void **state)
 
 /* ---- beside another thread that locks ---- */
 
-typedef struct locker {
-    pqe_vault *v;
-    atomic_bool stop;
-} locker;
-
-static void *
-lock_often(void *arg)
-{
-    locker *l = arg;
-
-    while (!atomic_load(&l->stop)) {
-        pqe_vault_lock(l->v);
-        pqe_vault_unlock(l->v, 0, NULL);
-        usleep(300);
-    }
-    return NULL;
-}
-
 static void
 test_locked_meanwhile(void **state)
 {
     bed b = bed_make();
-    locker l = {.v = b.v};
+    locker l = {.v = b.v, .pause_us = 300};
     unsigned stored = 0, rounds = 0;
     pthread_t thread;
 
